@@ -1,0 +1,3 @@
+//! The `rheostat` binary.
+
+fn main() {}

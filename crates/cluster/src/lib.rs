@@ -1,0 +1,1 @@
+//! Workloads, scale targets and pods, as the Kubernetes API tells them.

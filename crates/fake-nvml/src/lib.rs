@@ -1,0 +1,1 @@
+//! A libnvidia-ml.so.1 driven by a scenario file.

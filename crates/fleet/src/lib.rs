@@ -1,0 +1,1 @@
+//! Every agent's newest snapshot, by node.

@@ -1,0 +1,1 @@
+//! Exact models of KEDA's scale loop and the HPA controller.

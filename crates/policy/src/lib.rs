@@ -1,0 +1,1 @@
+//! From readings to one correct number per trigger, and when to answer it.

@@ -1,0 +1,1 @@
+//! The Prometheus and OpenMetrics text formats.

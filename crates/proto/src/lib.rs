@@ -1,0 +1,28 @@
+//! The gRPC services that Rheostat speaks: KEDA's external scaler ([`keda`]), the kubelet's
+//! PodResources ([`kubelet`]) and the agent's own stream of snapshots ([`agent`]).
+//!
+//! The Rust code under `src/generated` is made from the `.proto` files under `proto/` by
+//! `cargo xtask proto`, so that a build needs neither protoc nor a build script; a test makes it
+//! again and compares.
+
+mod readings;
+
+pub use readings::{MalformedReading, absent_to_proto, reading_from_proto, reading_to_proto};
+
+/// KEDA's external scaler contract (KEDA 2.21, wire-compatible down to 2.15).
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod keda {
+    include!("generated/externalscaler.rs");
+}
+
+/// The kubelet's PodResources v1.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod kubelet {
+    include!("generated/v1.rs");
+}
+
+/// The agent's stream of snapshots.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod agent {
+    include!("generated/rheostat.agent.v1.rs");
+}

@@ -1,0 +1,1 @@
+//! The brain: watches workloads, subscribes to agents, answers KEDA.

@@ -1,0 +1,1 @@
+//! Fake kubelet, KEDA caller and other fixtures.

@@ -1,0 +1,1 @@
+//! Listening and dialling with TLS, mTLS or, when asked for, plaintext.

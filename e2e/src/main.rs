@@ -1,0 +1,3 @@
+//! End-to-end proofs.
+
+fn main() {}

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Absent, Amount, Observed, Quality, Quantity, Reading, Timestamp, Unit};
+use crate::{Absent, Amount, Observed, Quality, Quantity, Reading, Timestamp};
 
 /// What is known of one device: for each quantity a reading or why it is absent.
 ///

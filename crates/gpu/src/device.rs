@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rheostat_reading::{Observed, Readings, Timestamp};
+use rheostat_reading::{Absent, Observed, Readings, Timestamp};
 
 /// Every device of this machine as it was at one moment.
 #[derive(Clone, Debug)]
@@ -52,12 +52,39 @@ pub struct Device {
     pub fault: Option<String>,
     /// What was read.
     pub readings: Readings,
-    /// Reasons for lowered clocks in force, by NVML's names.
+    /// Reasons for lowered clocks in force, by NVML's names; empty also where they could not be read
+    /// (`throttle_reasons_absent`).
     pub throttle_reasons: Vec<&'static str>,
+    /// Why `throttle_reasons` could not be read; `None` when it was.
+    pub throttle_reasons_absent: Option<Absent>,
     /// The newest critical XID event seen since the sampler started, and when.
     pub last_xid: Option<(u64, Timestamp)>,
-    /// Processes on the device, where the driver tells.
+    /// Processes on the device; empty also where the driver does not tell (`processes_absent`).
     pub processes: Vec<GpuProcess>,
+    /// Why `processes` could not be read; `None` when it was.
+    pub processes_absent: Option<Absent>,
+}
+
+impl Device {
+    /// The device as it is before anything was read of it: no reading, no process, no fault.
+    #[must_use]
+    pub fn unread(id: DeviceId, kind: DeviceKind) -> Self {
+        Self {
+            id,
+            kind,
+            index: 0,
+            minor: None,
+            model: String::new(),
+            pci_bus_id: String::new(),
+            fault: None,
+            readings: Readings::new(),
+            throttle_reasons: Vec::new(),
+            throttle_reasons_absent: Some(Absent::NotYet),
+            last_xid: None,
+            processes: Vec::new(),
+            processes_absent: Some(Absent::NotYet),
+        }
+    }
 }
 
 /// Whether a [`Device`] is a whole GPU or a partition.

@@ -1,0 +1,142 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// How the HPA reads the value: a trigger's `metricType` in the ScaledObject.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum MetricType {
+    /// The value is the workload's total, the target is per replica. KEDA's default.
+    #[default]
+    AverageValue,
+    /// The value is an intensity, compared with the target as it is.
+    Value,
+}
+
+/// The HPA controller's tolerance where nothing else is set
+/// (`--horizontal-pod-autoscaler-tolerance`).
+pub const DEFAULT_TOLERANCE: f64 = 0.1;
+
+/// The greatest number that survives KEDA's conversion to an `int64` of thousandths.
+pub(crate) const GREATEST: f64 = 9.0e15;
+
+/// The replicas that the HPA's arithmetic asks for, before its limits, behaviours and windows.
+///
+/// The formulas are those of Kubernetes' `pkg/controller/podautoscaler/replica_calculator.go`:
+/// `ceil(value / target)` for `AverageValue`, `ceil(value / target × ready)` for `Value`, and no
+/// change while the ratio lies within `tolerance` of 1. `target` must be positive.
+#[must_use]
+pub fn hpa_desired(
+    metric_type: MetricType,
+    value: f64,
+    target: f64,
+    replicas: u32,
+    ready: u32,
+    tolerance: f64,
+) -> u32 {
+    // The HPA sees thousandths, nothing finer.
+    let (value, target) = (milli(value), milli(target));
+    let ratio = match metric_type {
+        MetricType::AverageValue => value / (target * f64::from(replicas)),
+        MetricType::Value => value / target,
+    };
+    let within = (1.0 - ratio).abs() <= tolerance;
+    match metric_type {
+        _ if replicas > 0 && within => replicas,
+        MetricType::AverageValue => whole(value / target),
+        MetricType::Value if replicas == 0 => whole(ratio),
+        MetricType::Value => whole(ratio * f64::from(ready)),
+    }
+}
+
+/// `value` as a number that KEDA turns into exactly the nearest thousandth at or below it.
+///
+/// KEDA cuts `value × 1000` to an integer, so that 0.57, which is stored as slightly less, would
+/// become 0.569; a ratio of exactly 1 would then be less than 1, and with a tolerance of 0 the
+/// HPA would shrink. Capped where an `int64` of thousandths ends; never negative.
+#[must_use]
+pub fn to_milli(value: f64) -> f64 {
+    let value = value.clamp(0.0, GREATEST);
+    let thousandths = milli(value);
+    let exact = thousandths / 1000.0;
+    if (exact * 1000.0).floor() < thousandths {
+        exact.next_up()
+    } else {
+        exact
+    }
+}
+
+/// Thousandths in `value`, cut; what lies within rounding of the next one counts as that.
+fn milli(value: f64) -> f64 {
+    let thousandths = value * 1000.0;
+    (thousandths + (thousandths.abs() * 1e-12).max(1e-6)).floor()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, which is wanted"
+)]
+fn whole(replicas: f64) -> u32 {
+    replicas.ceil() as u32
+}
+
+impl fmt::Display for MetricType {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::AverageValue => "AverageValue",
+            Self::Value => "Value",
+        })
+    }
+}
+
+impl FromStr for MetricType {
+    type Err = ();
+
+    /// KEDA's spelling; empty is its default.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "" | "AverageValue" => Ok(Self::AverageValue),
+            "Value" => Ok(Self::Value),
+            _ => Err(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_two_formulas() {
+        use MetricType::{AverageValue, Value};
+        assert_eq!(hpa_desired(AverageValue, 380.0, 80.0, 4, 4, 0.1), 5);
+        assert_eq!(hpa_desired(Value, 95.0, 80.0, 4, 4, 0.1), 5);
+        // The peer's mistake: an intensity for AverageValue shrinks at full load.
+        assert_eq!(hpa_desired(AverageValue, 95.0, 80.0, 4, 4, 0.1), 2);
+        assert_eq!(
+            hpa_desired(AverageValue, 330.0, 80.0, 4, 4, 0.1),
+            4,
+            "within tolerance"
+        );
+        assert_eq!(hpa_desired(AverageValue, 330.0, 80.0, 4, 4, 0.0), 5);
+        assert_eq!(hpa_desired(Value, 80.0, 80.0, 8, 4, 0.0), 8);
+        assert_eq!(hpa_desired(Value, 160.0, 80.0, 0, 0, 0.1), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn thousandths_survive_the_cut(thousandths in 0u64..10_000_000_000) {
+            let value = to_milli(thousandths as f64 / 1000.0);
+            prop_assert_eq!((value * 1000.0) as i64, thousandths as i64);
+        }
+
+        #[test]
+        fn what_is_sent_is_a_number(value in proptest::num::f64::ANY) {
+            prop_assume!(!value.is_nan());
+            let sent = to_milli(value);
+            prop_assert!((0.0..=GREATEST * 1.000_001).contains(&sent));
+            prop_assert!(sent <= value.max(0.0) + value.abs() * 1e-9 + 1e-6);
+        }
+    }
+}

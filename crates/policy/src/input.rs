@@ -1,0 +1,95 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_reading::{Observed, Timestamp};
+
+/// What is known at one moment of the workload behind a trigger.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    /// The moment that readings are aged against.
+    pub now: Timestamp,
+    /// `spec.replicas` of the scale target; for a ScaledJob the number of its unfinished pods.
+    pub replicas: u32,
+    /// The pods of the scale target's selector, or of the ScaledJob's Jobs. Finished pods
+    /// (Succeeded, Failed) are left out.
+    pub pods: &'a [PodInput],
+    /// What the annotation [`MANUAL_DEMAND_ANNOTATION`](crate::MANUAL_DEMAND_ANNOTATION) says, in
+    /// replicas; `None` where there is none. Only the signal `manual` looks at it.
+    pub manual: Option<f64>,
+}
+
+/// One pod of the workload and the devices that it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodInput {
+    /// The pod's name.
+    pub name: Arc<str>,
+    /// Whether it serves.
+    pub state: PodState,
+    /// The devices it holds, in a stable order (`gpuIndex` counts along it), each with the reading
+    /// of the trigger's quantity; or why they are not known. Ignored unless the pod is ready.
+    pub devices: Result<Vec<DeviceInput>, Unseen>,
+}
+
+/// Whether a pod serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PodState {
+    /// Running and ready, and not being deleted.
+    Ready,
+    /// Pending, starting, or not ready for another reason: capacity that may still come.
+    NotReady,
+    /// Being deleted, ready or not: capacity that is going away.
+    Terminating,
+}
+
+/// A device that a pod holds, and what was read of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceInput {
+    /// UUID of the GPU or partition.
+    pub id: Arc<str>,
+    /// Product name; may be empty.
+    pub model: Arc<str>,
+    /// Whether the pod has it for itself. The reading of a shared device must be the pod's own
+    /// part of it.
+    pub claim: Claim,
+    /// The reading of the trigger's quantity, or why there is none.
+    pub observed: Observed,
+}
+
+/// Whether a pod has a device for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Claim {
+    /// No other pod holds it.
+    Exclusive,
+    /// Other pods hold it too (time-slicing, MPS, a shared claim).
+    Shared,
+}
+
+/// Why a pod's devices are not known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unseen {
+    /// No agent reports from the pod's node.
+    #[error("no agent reports from node {node}")]
+    NoAgent {
+        /// The pod's node.
+        node: String,
+    },
+    /// The agent of the pod's node has fallen silent.
+    #[error("the agent of node {node} was last heard {age:.1?} ago")]
+    AgentSilent {
+        /// The pod's node.
+        node: String,
+        /// Since when.
+        age: Duration,
+    },
+    /// The agent does not know who holds which device, or cannot resolve a device's id.
+    #[error("the agent of node {node} cannot tell which devices the pod holds: {reason}")]
+    Unattributed {
+        /// The pod's node.
+        node: String,
+        /// Why, as the agent says.
+        reason: String,
+    },
+}

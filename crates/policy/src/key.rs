@@ -1,0 +1,128 @@
+/// A key of a trigger's metadata that this version knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// Whose it is, and what is done with it.
+    pub origin: KeyOrigin,
+}
+
+/// Whose a key is, and what is done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// Rheostat's own.
+    Ours,
+    /// KEDA's own: accepted and left to KEDA.
+    Keda,
+    /// keda-gpu-scaler's: accepted, so that a migration changes only the address.
+    Peer,
+    /// Known and refused, for the reason given.
+    Refused(&'static str),
+}
+
+const TRIGGER_AUTHENTICATION: &str =
+    "KEDA reads it only from a TriggerAuthentication or ClusterTriggerAuthentication, never from metadata";
+
+impl Key {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::new("signal", KeyOrigin::Ours),
+        Self::new("profile", KeyOrigin::Ours),
+        Self::new("target", KeyOrigin::Ours),
+        Self::new("activation", KeyOrigin::Ours),
+        Self::new("within", KeyOrigin::Ours),
+        Self::new("aggregation", KeyOrigin::Ours),
+        Self::new("gpuIndex", KeyOrigin::Ours),
+        Self::new("quorum", KeyOrigin::Ours),
+        Self::new("staleAfter", KeyOrigin::Ours),
+        Self::new("grace", KeyOrigin::Ours),
+        Self::new("idlePeriod", KeyOrigin::Ours),
+        Self::new("scalerAddress", KeyOrigin::Keda),
+        Self::new("enableTLS", KeyOrigin::Keda),
+        Self::new("unsafeSsl", KeyOrigin::Keda),
+        Self::new("metricType", KeyOrigin::Peer),
+        Self::new("targetValue", KeyOrigin::Peer),
+        Self::new("targetGpuUtilization", KeyOrigin::Peer),
+        Self::new("targetMemoryUtilization", KeyOrigin::Peer),
+        Self::new("activationThreshold", KeyOrigin::Peer),
+        Self::new("pollIntervalSeconds", KeyOrigin::Peer),
+        Self::new("cooldownSeconds", KeyOrigin::Peer),
+        Self::new("metricName", KeyOrigin::Peer),
+        Self::new("vllmEndpoint", KeyOrigin::Peer),
+        Self::new("tritonEndpoint", KeyOrigin::Peer),
+        Self::new("caCert", KeyOrigin::Refused(TRIGGER_AUTHENTICATION)),
+        Self::new("tlsClientCert", KeyOrigin::Refused(TRIGGER_AUTHENTICATION)),
+        Self::new("tlsClientKey", KeyOrigin::Refused(TRIGGER_AUTHENTICATION)),
+        Self::new(
+            "tlsCertFile",
+            KeyOrigin::Refused("KEDA removed it in 2.17; put caCert into a TriggerAuthentication instead"),
+        ),
+        Self::new(
+            "policy",
+            KeyOrigin::Refused("scaling policies come with a later release; use a signal or a profile"),
+        ),
+    ];
+
+    const fn new(name: &'static str, origin: KeyOrigin) -> Self {
+        Self { name, origin }
+    }
+
+    /// The key called `name`.
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|key| key.name == name)
+    }
+
+    /// The names that a trigger may use, for error messages.
+    pub(crate) fn allowed() -> String {
+        let allowed = Self::ALL
+            .iter()
+            .filter(|key| !matches!(key.origin, KeyOrigin::Refused(_)));
+        allowed.map(|key| key.name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The one of `allowed` that `name` was probably meant to be.
+pub(crate) fn nearest<'a>(name: &str, allowed: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = name.to_ascii_lowercase();
+    allowed
+        .map(|candidate| (distance(&wanted, &candidate.to_ascii_lowercase()), candidate))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(2))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance of two short texts, by bytes.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, a) in one.bytes().enumerate() {
+        let mut diagonal = line;
+        row[0] = line + 1;
+        for (column, b) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn a_slip_finds_its_key() {
+        let names = || Key::ALL.iter().map(|key| key.name);
+        assert_eq!(nearest("targt", names()), Some("target"));
+        assert_eq!(nearest("stale_after", names()), Some("staleAfter"));
+        assert_eq!(nearest("scaleraddress", names()), Some("scalerAddress"));
+        assert_eq!(nearest("zzzzzzzzzzzzzzzzzzzzzzz", names()), None);
+    }
+}

@@ -1,1 +1,4 @@
-//! Fake kubelet, KEDA caller and other fixtures.
+//! Stand-ins for what surrounds Rheostat, for tests, the demo and benchmarks.
+
+/// The kubelet's PodResources API.
+pub mod kubelet;

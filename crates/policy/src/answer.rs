@@ -184,6 +184,13 @@ impl Memory {
         }
     }
 
+    /// To be called where an error was answered in place of a step, for a reason outside of any
+    /// evaluation (the cluster's state is too old, the scale target is not known).
+    pub fn answered_error(&mut self, now: Timestamp) {
+        self.stepped_at = Some(now.unix_nanos());
+        self.lose(Gap::Unknown);
+    }
+
     /// Keeps the watch after a gap: whether *inactive* may be said.
     fn watch(&mut self, active: bool, since_last: Duration, settings: &AnswerSettings) -> Basis {
         if active {

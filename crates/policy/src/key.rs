@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use crate::TriggerError;
+
 /// A key of a trigger's metadata that this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -19,6 +23,10 @@ pub enum KeyOrigin {
     /// Known and refused, for the reason given.
     Refused(&'static str),
 }
+
+const MOST_KEYS: usize = 64;
+const LONGEST_KEY: usize = 128;
+const LONGEST_VALUE: usize = 256;
 
 const TRIGGER_AUTHENTICATION: &str =
     "KEDA reads it only from a TriggerAuthentication or ClusterTriggerAuthentication, never from metadata";
@@ -81,8 +89,72 @@ impl Key {
     }
 }
 
+/// Sizes, and that every key is one that may be used.
+pub(crate) fn check_keys(metadata: &BTreeMap<String, String>) -> Result<(), TriggerError> {
+    if metadata.len() > MOST_KEYS {
+        return Err(TriggerError::TooManyKeys {
+            count: metadata.len(),
+            most: MOST_KEYS,
+        });
+    }
+    for (key, value) in metadata {
+        if key.len() > LONGEST_KEY {
+            let (shown, bytes) = (shorten(key), key.len());
+            return Err(TriggerError::TooLong {
+                what: "key".into(),
+                shown,
+                bytes,
+                most: LONGEST_KEY,
+            });
+        }
+        if value.len() > LONGEST_VALUE {
+            let (what, shown) = (format!("value of {key:?}"), shorten(value));
+            return Err(TriggerError::TooLong {
+                what,
+                shown,
+                bytes: value.len(),
+                most: LONGEST_VALUE,
+            });
+        }
+        if key.ends_with("FromEnv") {
+            let reason = "KEDA would fill it from the workload's environment, secrets included, drop it silently \
+                          where the variable is empty, and send it along with every call; write the value itself";
+            return Err(TriggerError::RefusedKey {
+                key: key.clone(),
+                reason,
+            });
+        }
+        match Key::find(key).map(|known| known.origin) {
+            Some(KeyOrigin::Refused(reason)) => {
+                return Err(TriggerError::RefusedKey {
+                    key: key.clone(),
+                    reason,
+                });
+            }
+            Some(_) => {}
+            None => {
+                let usable = Key::ALL
+                    .iter()
+                    .filter(|key| !matches!(key.origin, KeyOrigin::Refused(_)));
+                let nearest = nearest(key, usable.map(|key| key.name));
+                return Err(TriggerError::UnknownKey {
+                    key: key.clone(),
+                    nearest,
+                    allowed: Key::allowed(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How a text begins, for an error message.
+pub(crate) fn shorten(text: &str) -> String {
+    text.chars().take(32).collect()
+}
+
 /// The one of `allowed` that `name` was probably meant to be.
-pub(crate) fn nearest<'a>(name: &str, allowed: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(name: &str, allowed: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = name.to_ascii_lowercase();
     allowed
         .map(|candidate| (distance(&wanted, &candidate.to_ascii_lowercase()), candidate))

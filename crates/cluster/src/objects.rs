@@ -1,0 +1,353 @@
+//! The parts of Kubernetes objects that are read. Everything else is skipped while the JSON is
+//! parsed and takes no memory: managed fields, container statuses, templates.
+
+use std::collections::BTreeMap;
+
+use rheostat_reading::Timestamp;
+use serde::{Deserialize, Deserializer};
+
+use crate::model::{Pod, PodPhase};
+use crate::quantity;
+use crate::selector::{LabelSelector, Labels};
+
+/// `metadata` of any object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Meta {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+    pub(crate) generation: i64,
+    #[serde(deserialize_with = "null_as_default")]
+    pub(crate) labels: Labels,
+    #[serde(deserialize_with = "null_as_default")]
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) creation_timestamp: Option<String>,
+    pub(crate) deletion_timestamp: Option<String>,
+}
+
+/// An object that can be listed and watched.
+pub(crate) trait Object {
+    fn meta(&self) -> &Meta;
+}
+
+macro_rules! objects {
+    ($($name:ident)*) => {$(
+        impl Object for $name {
+            fn meta(&self) -> &Meta {
+                &self.metadata
+            }
+        }
+    )*};
+}
+
+objects!(KedaObject ReplicatedObject JobObject PodObject EndpointSliceObject);
+
+/// A ScaledObject or ScaledJob. Its spec is read field by field (`definition`), so that one that
+/// nobody can read does not spoil the list.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct KedaObject {
+    pub(crate) metadata: Meta,
+    #[serde(default)]
+    pub(crate) spec: serde_json::Value,
+}
+
+/// A Deployment, StatefulSet or ReplicaSet.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ReplicatedObject {
+    pub(crate) metadata: Meta,
+    #[serde(default)]
+    pub(crate) spec: ReplicatedSpec,
+    #[serde(default)]
+    pub(crate) status: ReplicatedStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct ReplicatedSpec {
+    /// Kubernetes' default is 1.
+    pub(crate) replicas: Option<u32>,
+    pub(crate) selector: Option<LabelSelector>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct ReplicatedStatus {
+    pub(crate) replicas: Option<u32>,
+}
+
+/// A Job.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct JobObject {
+    pub(crate) metadata: Meta,
+    #[serde(default)]
+    pub(crate) status: JobStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct JobStatus {
+    #[serde(deserialize_with = "null_as_default")]
+    pub(crate) conditions: Vec<ConditionObject>,
+}
+
+/// A condition of a status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ConditionObject {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    pub(crate) last_transition_time: Option<String>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PodObject {
+    pub(crate) metadata: Meta,
+    #[serde(default)]
+    pub(crate) spec: PodSpec,
+    #[serde(default)]
+    pub(crate) status: PodStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodSpec {
+    node_name: Option<String>,
+    #[serde(deserialize_with = "null_as_default")]
+    containers: Vec<ContainerObject>,
+    #[serde(deserialize_with = "null_as_default")]
+    init_containers: Vec<ContainerObject>,
+    #[serde(deserialize_with = "null_as_default")]
+    resource_claims: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerObject {
+    restart_policy: Option<String>,
+    #[serde(deserialize_with = "null_as_default")]
+    resources: ResourcesObject,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ResourcesObject {
+    #[serde(deserialize_with = "null_as_default")]
+    limits: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PodStatus {
+    phase: String,
+    #[serde(deserialize_with = "null_as_default")]
+    conditions: Vec<ConditionObject>,
+}
+
+/// What the scale subresource answers.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ScaleObject {
+    #[serde(default)]
+    pub(crate) spec: ScaleSpec,
+    #[serde(default)]
+    pub(crate) status: ScaleStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct ScaleSpec {
+    /// Left out by the API where it is 0.
+    pub(crate) replicas: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct ScaleStatus {
+    pub(crate) replicas: Option<u32>,
+    pub(crate) selector: Option<String>,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EndpointSliceObject {
+    pub(crate) metadata: Meta,
+    #[serde(default)]
+    pub(crate) address_type: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub(crate) endpoints: Vec<EndpointObject>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub(crate) ports: Vec<PortObject>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct EndpointObject {
+    #[serde(deserialize_with = "null_as_default")]
+    pub(crate) addresses: Vec<String>,
+    pub(crate) node_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct PortObject {
+    pub(crate) name: Option<String>,
+    pub(crate) port: Option<u16>,
+}
+
+impl JobObject {
+    /// Whether it is over, well or not.
+    pub(crate) fn finished(&self) -> bool {
+        self.status.conditions.iter().any(|condition| {
+            matches!(condition.kind.as_str(), "Complete" | "Failed") && condition.status == "True"
+        })
+    }
+}
+
+impl PodObject {
+    /// The pod as the model has it, and its labels.
+    pub(crate) fn into_pod(self) -> (Pod, Labels) {
+        let Self {
+            metadata,
+            spec,
+            status,
+        } = self;
+        let ready = status
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == "Ready");
+        let is_ready = ready.is_some_and(|condition| condition.status == "True");
+        let ready_since = ready
+            .filter(|_| is_ready)
+            .and_then(|condition| timestamp(condition.last_transition_time.as_deref()?));
+        let pod = Pod {
+            gpus_requested: spec.gpus(),
+            resource_claims: u32::try_from(spec.resource_claims.len()).unwrap_or(u32::MAX),
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            node: spec.node_name.filter(|node| !node.is_empty()),
+            phase: match status.phase.as_str() {
+                "Pending" | "" => PodPhase::Pending,
+                "Running" => PodPhase::Running,
+                "Succeeded" => PodPhase::Succeeded,
+                "Failed" => PodPhase::Failed,
+                _ => PodPhase::Unknown,
+            },
+            ready: is_ready,
+            terminating: metadata.deletion_timestamp.is_some(),
+            created_at: metadata
+                .creation_timestamp
+                .as_deref()
+                .and_then(timestamp)
+                .unwrap_or_default(),
+            ready_since,
+        };
+        (pod, metadata.labels)
+    }
+}
+
+impl PodSpec {
+    /// GPUs that the scheduler sets aside: those of all containers that run side by side, or of
+    /// the greediest init container, whichever is more.
+    fn gpus(&self) -> u32 {
+        let is_sidecar = |container: &&ContainerObject| container.restart_policy.as_deref() == Some("Always");
+        let together = self
+            .containers
+            .iter()
+            .chain(self.init_containers.iter().filter(is_sidecar));
+        let together: u32 = together.map(ContainerObject::gpus).sum();
+        let alone = self
+            .init_containers
+            .iter()
+            .map(ContainerObject::gpus)
+            .max()
+            .unwrap_or(0);
+        together.max(alone)
+    }
+}
+
+impl ContainerObject {
+    fn gpus(&self) -> u32 {
+        let limits = self.resources.limits.iter();
+        let gpus = limits
+            .filter(|(name, _)| is_gpu(name))
+            .filter_map(|(_, amount)| quantity::parse(amount));
+        // A count of devices: small and whole; the cast saturates.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates"
+        )]
+        gpus.map(|amount| amount as u32).fold(0, u32::saturating_add)
+    }
+}
+
+fn is_gpu(resource: &str) -> bool {
+    resource
+        .strip_prefix("nvidia.com/")
+        .is_some_and(|name| name.starts_with("gpu") || name.starts_with("mig-"))
+}
+
+/// A time as the API writes it (RFC 3339).
+pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
+    let nanos = text.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
+    u64::try_from(nanos).ok().map(Timestamp::from_unix_nanos)
+}
+
+fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    source: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(source)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_read_with_its_gpus() {
+        let pod: PodObject = serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "name": "llm-0", "namespace": "a", "uid": "u", "labels": {"app": "llm"}, "annotations": null,
+                "creationTimestamp": "1970-01-01T00:00:10Z", "managedFields": [{"manager": "kubelet"}],
+            },
+            "spec": {
+                "nodeName": "node-1",
+                "containers": [
+                    {"name": "engine", "resources": {"limits": {"nvidia.com/gpu": "2", "cpu": "4"}}},
+                    {"name": "other", "resources": {"limits": {"nvidia.com/mig-1g.10gb": "1"}}},
+                    {"name": "plain", "resources": {}},
+                ],
+                "initContainers": [{"name": "load", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+                "resourceClaims": [{"name": "gpu"}],
+            },
+            "status": {"phase": "Running", "conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:01:00Z"},
+            ]},
+        }))
+        .unwrap();
+        let (pod, labels) = pod.into_pod();
+        assert_eq!(labels.get("app").map(String::as_str), Some("llm"));
+        assert_eq!(pod.node.as_deref(), Some("node-1"));
+        assert_eq!(pod.gpus_requested, 3);
+        assert_eq!(pod.resource_claims, 1);
+        assert_eq!(pod.created_at.unix_nanos(), 10_000_000_000);
+        assert_eq!(pod.ready_since, Some(Timestamp::from_unix_nanos(60_000_000_000)));
+        assert!(pod.serves());
+    }
+
+    #[test]
+    fn a_pod_that_waits_has_no_node_and_is_not_ready() {
+        let pod: PodObject = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "llm-0", "deletionTimestamp": "1970-01-01T00:00:10Z"},
+            "status": {"phase": "Pending", "conditions": [
+                {"type": "Ready", "status": "False", "lastTransitionTime": "1970-01-01T00:01:00Z"},
+            ]},
+        }))
+        .unwrap();
+        let (pod, _) = pod.into_pod();
+        assert_eq!(
+            (pod.node.as_deref(), pod.ready, pod.ready_since, pod.terminating),
+            (None, false, None, true)
+        );
+    }
+}

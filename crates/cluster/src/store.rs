@@ -1,0 +1,168 @@
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::health::Health;
+use crate::model::{Workload, WorkloadId};
+
+/// The read side: what the cluster says now. Cheap to clone; reading never waits.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+/// The write side. Filled by the watches, or by hand where there is no cluster.
+#[derive(Debug)]
+pub struct StoreWriter {
+    shared: Arc<Shared>,
+}
+
+/// All workloads at one moment. Never changes.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows with each change.
+    pub revision: u64,
+    /// Whether everything was listed once since the start. Until then a workload that is not
+    /// here may well exist.
+    pub synced: bool,
+    /// How the watches fare; empty where the store is filled by hand.
+    pub health: Health,
+    /// Ordered by id, so that workloads are found by bisection and cloning is one memory copy.
+    workloads: Vec<Arc<Workload>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    revision: watch::Sender<u64>,
+}
+
+impl Store {
+    /// An empty store, synced, with the hand that fills it.
+    #[must_use]
+    pub fn new() -> (StoreWriter, Self) {
+        Self::starting(Health::default(), true)
+    }
+
+    /// An empty store that waits for the watches of `health`.
+    pub(crate) fn starting(health: Health, synced: bool) -> (StoreWriter, Self) {
+        let snapshot = Snapshot {
+            revision: 0,
+            synced,
+            health,
+            workloads: Vec::new(),
+        };
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            revision: watch::Sender::new(0),
+        });
+        (
+            StoreWriter {
+                shared: Arc::clone(&shared),
+            },
+            Self { shared },
+        )
+    }
+
+    /// Everything, as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// The workload `id`.
+    #[must_use]
+    pub fn get(&self, id: &WorkloadId) -> Option<Arc<Workload>> {
+        self.shared.snapshot.load().get(id).cloned()
+    }
+
+    /// Tells when something has changed: the value is [`Snapshot::revision`].
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.revision.subscribe()
+    }
+}
+
+impl StoreWriter {
+    /// Puts `workload` in the place of what was known of it.
+    pub fn apply(&mut self, workload: Workload) {
+        self.apply_all([workload]);
+    }
+
+    /// Puts many workloads at once; readers see all of them or none.
+    pub fn apply_all(&mut self, workloads: impl IntoIterator<Item = Workload>) {
+        let changes = workloads
+            .into_iter()
+            .map(|workload| (workload.id.clone(), Some(workload)));
+        self.publish(changes, None);
+    }
+
+    /// Takes the workload `id` away.
+    pub fn remove(&mut self, id: &WorkloadId) {
+        self.publish([(id.clone(), None)], None);
+    }
+
+    /// Publishes changed (`Some`) and deleted (`None`) workloads together with how the watches
+    /// fare and whether all has been listed, where that has changed.
+    pub(crate) fn publish(
+        &mut self,
+        changes: impl IntoIterator<Item = (WorkloadId, Option<Workload>)>,
+        health: Option<(Health, bool)>,
+    ) {
+        let old = self.shared.snapshot.load_full();
+        let mut workloads = old.workloads.clone();
+        for (id, workload) in changes {
+            let place = workloads.binary_search_by(|found| found.id.cmp(&id));
+            match (place, workload) {
+                (Ok(place), Some(workload)) => workloads[place] = Arc::new(workload),
+                (Ok(place), None) => {
+                    workloads.remove(place);
+                }
+                (Err(place), Some(workload)) => workloads.insert(place, Arc::new(workload)),
+                (Err(_), None) => {}
+            }
+        }
+        let revision = old.revision + 1;
+        let (health, synced) = health.unwrap_or_else(|| (old.health.clone(), old.synced));
+        self.shared.snapshot.store(Arc::new(Snapshot {
+            revision,
+            synced,
+            health,
+            workloads,
+        }));
+        self.shared.revision.send_replace(revision);
+    }
+}
+
+impl Snapshot {
+    /// The workload `id`.
+    #[must_use]
+    pub fn get(&self, id: &WorkloadId) -> Option<&Arc<Workload>> {
+        let place = self.workloads.binary_search_by(|found| found.id.cmp(id)).ok()?;
+        self.workloads.get(place)
+    }
+
+    /// The workloads of this name: at most two, since KEDA does not send the kind and a
+    /// ScaledObject and a ScaledJob may share a name. The ScaledObject comes first.
+    #[must_use]
+    pub fn find(&self, namespace: &str, name: &str) -> &[Arc<Workload>] {
+        let key = |workload: &Arc<Workload>| {
+            workload
+                .id
+                .namespace
+                .as_str()
+                .cmp(namespace)
+                .then_with(|| workload.id.name.as_str().cmp(name))
+        };
+        let start = self.workloads.partition_point(|workload| key(workload).is_lt());
+        let length = self.workloads[start..].partition_point(|workload| key(workload).is_eq());
+        &self.workloads[start..start + length]
+    }
+
+    /// All workloads, ordered by namespace and name.
+    #[must_use]
+    pub fn workloads(&self) -> &[Arc<Workload>] {
+        &self.workloads
+    }
+}

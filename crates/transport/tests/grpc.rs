@@ -292,6 +292,23 @@ async fn stopping_waits_for_running_calls_and_frees_the_port() {
     TcpListener::bind(server.addr).await.expect("the port is free");
 }
 
+/// Takes the ten seconds of the drain.
+#[tokio::test]
+async fn a_stream_that_never_ends_cannot_hold_the_stop_up() {
+    let mut server = Server::start(&ServerSecurity::Plaintext).await;
+    let mut health = HealthClient::new(server.channel(&ClientSecurity::Plaintext));
+    let watching = soon(health.watch(HealthCheckRequest {
+        service: String::new(),
+    }))
+    .await
+    .unwrap();
+    let mut states = watching.into_inner();
+    soon(states.message()).await.unwrap().expect("the present state");
+    server.stop.take().unwrap().send(()).unwrap();
+    soon(server.task).await.unwrap().unwrap();
+    soon(states.message()).await.expect_err("the stream is cut off");
+}
+
 #[tokio::test]
 async fn dropping_a_server_cuts_its_streams() {
     let server = Server::start(&ServerSecurity::Plaintext).await;

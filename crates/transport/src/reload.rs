@@ -48,8 +48,15 @@ impl<S: Source + fmt::Debug> Reloaded<S> {
     pub(crate) fn load(source: S) -> Result<Arc<Self>, MaterialError> {
         let files = read_settled(&source)?;
         let current = ArcSwap::from_pointee(S::build(&files)?);
-        let seen = Seen { fingerprint: Some(fingerprint(&files)), status: ReloadStatus::default() };
-        Ok(Arc::new(Self { source, current, seen: Mutex::new(seen) }))
+        let seen = Seen {
+            fingerprint: Some(fingerprint(&files)),
+            status: ReloadStatus::default(),
+        };
+        Ok(Arc::new(Self {
+            source,
+            current,
+            seen: Mutex::new(seen),
+        }))
     }
 
     /// Looks at the files every ten seconds for as long as somebody holds `self`.

@@ -354,10 +354,11 @@ impl<'a> Parser<'a> {
             None | Some("-1") => Ok(None),
             Some(value) => match value.parse::<u32>() {
                 Ok(index) if index < 64 => {
-                    self.warn(
-                        "gpuIndex",
-                        format!("it picks device {index} of each pod's own devices, not of the node's"),
-                    );
+                    if self.has_peer_keys() {
+                        let what =
+                            format!("it picks device {index} of each pod's own devices, not of the node's");
+                        self.warn("gpuIndex", what);
+                    }
                     Ok(Some(index))
                 }
                 _ => Err(invalid(
@@ -383,7 +384,12 @@ impl<'a> Parser<'a> {
             invalid(
                 key,
                 value,
-                format!("{}, from {least:?} to {} s", duration::ALLOWED, most.as_secs()),
+                format!(
+                    "{}, from {} s to {} s",
+                    duration::ALLOWED,
+                    least.as_secs(),
+                    most.as_secs()
+                ),
             )
         })
     }

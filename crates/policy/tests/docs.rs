@@ -1,0 +1,131 @@
+//! docs/triggers.md and the code name the same keys, signals and profiles, with the same numbers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rheostat_policy::{
+    Aggregation, Key, MANUAL_DEMAND_ANNOTATION, PEER_METRICS, PEER_PROFILES, PeerMeaning, Profile, Signal,
+    Within,
+};
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/triggers.md");
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The lines from the heading `from` to the next one.
+fn section(page: &str, from: &str) -> String {
+    let lines = page.lines().skip_while(|line| *line != from).skip(1);
+    let text: Vec<_> = lines.take_while(|line| !line.starts_with("## ")).collect();
+    assert!(!text.is_empty(), "no section {from:?}");
+    text.join("\n")
+}
+
+/// All that stands in backquotes in the first column of the tables of `section`, without headings.
+fn first_column(section: &str) -> BTreeSet<String> {
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap()))
+        .collect()
+}
+
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_is_there_and_no_other() {
+    let page = page();
+    let keys = section(&page, "## Keys");
+    let mut listed = first_column(&keys);
+    let plain = keys
+        .lines()
+        .find(|line| line.starts_with("KEDA's own keys"))
+        .unwrap();
+    listed.extend(quoted(plain));
+    let peer = section(&page, "## Coming from keda-gpu-scaler");
+    let (peers_keys, _) = peer.split_once("| its `metricType` |").unwrap();
+    listed.extend(first_column(peers_keys));
+    assert_eq!(listed, names(Key::ALL.iter().map(|key| key.name)));
+}
+
+#[test]
+fn every_signal_is_there_and_no_other() {
+    let listed = first_column(&section(&page(), "## Signals"));
+    assert_eq!(listed, names(Signal::all().map(Signal::name)));
+    assert!(page().contains(MANUAL_DEMAND_ANNOTATION));
+}
+
+#[test]
+fn every_profile_is_there_with_its_numbers() {
+    let section = section(&page(), "## Profiles");
+    assert_eq!(
+        first_column(&section),
+        names(Profile::ALL.iter().map(|profile| profile.name()))
+    );
+    for profile in Profile::ALL {
+        let start = format!("| `{}` |", profile.name());
+        let row = section.lines().find(|line| line.starts_with(&start)).unwrap();
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        assert_eq!(quoted(cells[2])[0], profile.signal().name(), "{row}");
+        let aggregation = quoted(cells[2]).get(1).cloned();
+        let expected = (profile.aggregation() != Aggregation::Avg)
+            .then(|| format!("aggregation: {}", profile.aggregation()));
+        assert_eq!(aggregation, expected, "{row}");
+        assert_eq!(cells[3], profile.target().to_string(), "{row}");
+        assert_eq!(cells[4], profile.activation().to_string(), "{row}");
+    }
+}
+
+#[test]
+fn every_choice_is_there() {
+    let keys = section(&page(), "## Keys");
+    for (key, choices) in [
+        (
+            "`within`",
+            Within::ALL.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ),
+        (
+            "`aggregation`",
+            Aggregation::ALL.iter().map(ToString::to_string).collect(),
+        ),
+    ] {
+        let row = keys
+            .lines()
+            .find(|line| line.starts_with(&format!("| {key}")))
+            .unwrap();
+        assert_eq!(quoted(row.split('|').nth(2).unwrap()), choices);
+    }
+}
+
+#[test]
+fn every_name_of_the_peers_is_there_with_what_becomes_of_it() {
+    let page = page();
+    let peer = section(&page, "## Coming from keda-gpu-scaler");
+    let (_, rest) = peer.split_once("| its `metricType` |").unwrap();
+    let (metrics, profiles) = rest.split_once("| its `profile` |").unwrap();
+    for (table, known) in [(metrics, PEER_METRICS), (profiles, PEER_PROFILES)] {
+        assert_eq!(first_column(table), names(known.iter().map(|entry| entry.0)));
+        for (name, meaning) in known {
+            let row = table.lines().find(|line| {
+                quoted(line.split('|').nth(1).unwrap_or_default()).contains(&(*name).to_owned())
+            });
+            let row = row.unwrap();
+            match meaning {
+                PeerMeaning::Signal { signal, factor, .. } => {
+                    assert!(row.contains(&format!("`{}`", signal.name())), "{row}");
+                    assert!(*factor <= 1.0 || row.contains(&format!("× {factor}")), "{row}");
+                }
+                PeerMeaning::Profile { profile, .. } if profile.name() != *name => {
+                    assert!(row.contains(&format!("`{}`", profile.name())), "{row}");
+                }
+                PeerMeaning::Profile { .. } => assert!(row.contains("the same name"), "{row}"),
+                PeerMeaning::Engine { .. } => assert!(row.contains("refused"), "{row}"),
+            }
+        }
+    }
+}

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("RHEOSTAT_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,kube_client=off")),
         )
         .with_writer(std::io::stderr)
         .init();
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.list {
-        for test in tests::all() {
+        for test in tests::all()? {
             println!("{}", test.name);
         }
         return Ok(ExitCode::SUCCESS);
@@ -80,7 +80,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             .enable_all()
             .build()
             .context("starting the async runtime")?;
-        return runtime.block_on(inside(arguments, layout::Run::at(folder)));
+        let tests = tokio::task::LocalSet::new();
+        return runtime.block_on(tests.run_until(inside(arguments, layout::Run::at(folder))));
     }
     programs::build()?;
     if arguments.build_only {
@@ -105,12 +106,19 @@ async fn inside(arguments: Arguments, run: layout::Run) -> Result<ExitCode> {
 async fn prove(arguments: &Arguments, run: &layout::Run) -> Result<ExitCode> {
     println!("logs: {}", run.folder().display());
     let control_plane = control_plane::ControlPlane::start(run).await?;
-    println!("control plane ready in {:.1} s", control_plane.ready_in.as_secs_f64());
-    let cluster = cluster::Cluster::of(&control_plane, arguments.recordings.clone());
-    let passed = runner::run(&cluster, tests::all(), &arguments.filters, arguments.jobs).await;
+    println!(
+        "control plane ready in {:.1} s",
+        control_plane.ready_in.as_secs_f64()
+    );
+    let cluster = cluster::Cluster::of(control_plane, arguments.recordings.clone());
+    let passed = runner::run(&cluster, tests::all()?, &arguments.filters, arguments.jobs).await;
     if arguments.keep {
-        println!("{}", control_plane.how_to_reach());
+        println!("{}", cluster.control_plane.how_to_reach());
         futures::future::pending::<()>().await;
     }
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

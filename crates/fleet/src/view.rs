@@ -8,7 +8,7 @@ use rheostat_reading::{Readings, Timestamp};
 #[derive(Clone, Debug, Default)]
 pub struct FleetView {
     pub(crate) nodes: HashMap<Arc<str>, Arc<NodeView>>,
-    pub(crate) agents: Vec<AgentConnection>,
+    pub(crate) agents: Vec<Arc<AgentConnection>>,
 }
 
 /// What one node's agent last said. It stays when the agent falls silent: look at its age.
@@ -99,7 +99,7 @@ pub struct ClaimView {
 }
 
 /// One agent, as its subscription fares.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentConnection {
     /// `host:port`.
     pub address: String,
@@ -134,7 +134,7 @@ impl FleetView {
 
     /// Every agent that has an endpoint, or had one a short time ago, by address.
     #[must_use]
-    pub fn agents(&self) -> &[AgentConnection] {
+    pub fn agents(&self) -> &[Arc<AgentConnection>] {
         &self.agents
     }
 }

@@ -81,6 +81,16 @@ impl GpmReader {
         self.gpu_instance
     }
 
+    /// Tries again at the next read, where trying again may help: the GPU came back.
+    pub(crate) const fn retry_now(&mut self) {
+        if let State::Off {
+            retry: Some(retry), ..
+        } = &mut self.state
+        {
+            *retry = Timestamp::from_unix_nanos(0);
+        }
+    }
+
     /// Takes a sample, and computes the metrics since the last one where `shortest` has passed.
     pub(crate) fn read(
         &mut self,

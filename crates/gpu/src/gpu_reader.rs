@@ -141,24 +141,29 @@ impl GpuReader {
                 continue;
             };
             let id = DeviceId::new(&id);
-            let known = old
-                .iter()
-                .position(|partition| partition.id == id)
-                .map(|place| old.swap_remove(place));
-            let found = match known {
-                Some(mut known) => {
-                    known.moved(handle, slot);
-                    Some(known)
-                }
-                None => PartitionReader::new(id, self.handle, handle, slot, tick)
-                    .map(Some)
-                    .or_else(gone)?,
+            let Some(parts) = session.mig_parts(self.handle, handle).map(Some).or_else(gone)? else {
+                continue;
             };
-            self.partitions.extend(found);
+            match old
+                .iter()
+                .position(|known| known.id == id && known.is_made_of(&parts))
+            {
+                Some(place) => {
+                    let mut known = old.swap_remove(place);
+                    known.moved(handle, slot);
+                    self.partitions.push(known);
+                }
+                None => {
+                    // Samples of the instance that had this number before say nothing of this one.
+                    self.gpm
+                        .retain(|gpm| gpm.gpu_instance() != Some(parts.gpu_instance));
+                    self.partitions
+                        .push(PartitionReader::new(id, self.handle, handle, slot, parts, tick));
+                }
+            }
         }
-        let instances = |gpm: &GpmReader| gpm.gpu_instance();
         self.gpm.retain(|gpm| {
-            instances(gpm).is_none_or(|id| {
+            gpm.gpu_instance().is_none_or(|id| {
                 self.partitions
                     .iter()
                     .any(|partition| partition.gpu_instance == id)
@@ -188,6 +193,7 @@ impl GpuReader {
                 return Err(NvmlError::NOT_FOUND);
             }
             self.handle = handle;
+            self.gpm.iter_mut().for_each(GpmReader::retry_now);
         }
         Ok(())
     }
@@ -321,8 +327,9 @@ impl GpuReader {
         for quantity in [Quantity::SmActive, Quantity::SmOccupancy, Quantity::TensorActive] {
             sheet.set(quantity, gpm.get(quantity));
         }
-        // Where GPM cannot tell the part of the bandwidth, the part of the time in which memory was
-        // accessed stands in for it: that assumes full speed in that time, hence `Estimated`.
+        // Where there is no GPM to tell the part of the bandwidth, the part of the time in which memory was
+        // accessed stands in for it: that assumes full speed in that time, hence `Estimated`. A GPM that
+        // fails for a while is absent: the meaning must not change from one tick to the next.
         let bandwidth = match gpm.get(Quantity::MemoryBandwidth) {
             Err(Absent::NotSupported) => sheet
                 .seen(rates)

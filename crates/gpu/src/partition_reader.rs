@@ -21,15 +21,16 @@ pub(crate) struct PartitionReader {
 }
 
 impl PartitionReader {
+    /// A reader for the partition of `gpu` behind `handle`.
     pub(crate) fn new(
         id: DeviceId,
         gpu: Handle,
         handle: Handle,
         index: u32,
+        parts: Mig,
         tick: &Tick<'_>,
-    ) -> Result<Self, NvmlError> {
+    ) -> Self {
         let session = tick.session;
-        let parts = session.mig_parts(gpu, handle)?;
         let total = session.memory(gpu).map_or(0, |memory| memory.total);
         let profile = session
             .name(handle)
@@ -37,7 +38,7 @@ impl PartitionReader {
             .and_then(|name| profile_in_name(&name))
             .or_else(|| parts.slices.and_then(|slices| profile_of_slices(slices, total)))
             .unwrap_or_default();
-        Ok(Self {
+        Self {
             id,
             gpu_instance: parts.gpu_instance,
             handle,
@@ -46,7 +47,12 @@ impl PartitionReader {
             parts,
             processes: ProcessReader::default(),
             duty: DutyCycle::new(tick.duty_window),
-        })
+        }
+    }
+
+    /// Whether it is still the same piece of the GPU.
+    pub(crate) fn is_made_of(&self, parts: &Mig) -> bool {
+        self.parts.gpu_instance == parts.gpu_instance && self.parts.compute_instance == parts.compute_instance
     }
 
     pub(crate) const fn moved(&mut self, handle: Handle, index: u32) {

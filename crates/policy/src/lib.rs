@@ -18,6 +18,7 @@ mod input;
 mod key;
 mod parse;
 mod peer;
+mod peer_keys;
 mod profile;
 mod quantity;
 mod signal;

@@ -9,8 +9,8 @@ use crate::hpa::GREATEST;
 use crate::key::{Key, KeyOrigin, check_keys, shorten};
 use crate::trigger::{MANUAL_DEMAND_ANNOTATION, Parsed, Trigger, Warning};
 use crate::{
-    Aggregation, PEER_METRICS, PEER_PROFILES, PeerMeaning, Profile, Signal, SignalUnit, TriggerError, Within,
-    duration, parse_duration, parse_number, parse_quantity, peer,
+    Aggregation, PEER_PROFILES, PeerMeaning, Profile, Signal, SignalUnit, TriggerError, Within, duration,
+    parse_duration, parse_number, parse_quantity, peer,
 };
 
 /// KEDA writes a target with three decimals; less would become zero.
@@ -19,7 +19,6 @@ const LONGEST_METRIC_NAME: usize = 100;
 const GREATEST_MANUAL_DEMAND: f64 = 1e6;
 
 const DEFAULT_QUORUM: f64 = 0.8;
-const DEFAULT_STALE_AFTER: Duration = Duration::from_secs(5);
 const DEFAULT_GRACE: Duration = Duration::from_secs(20);
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -52,19 +51,20 @@ pub fn parse_manual_demand(text: &str) -> Result<f64, TriggerError> {
         })
 }
 
-struct Parser<'a> {
+/// Metadata on its way to a trigger; keda-gpu-scaler's keys are read in `peer_keys`.
+pub(crate) struct Parser<'a> {
     metadata: &'a BTreeMap<String, String>,
     warnings: Vec<Warning>,
 }
 
 /// What a key says the signal is, and how its targets are to be read.
 #[derive(Clone, Copy)]
-struct Said<'a> {
-    key: &'static str,
-    value: &'a str,
-    signal: Signal,
+pub(crate) struct Said<'a> {
+    pub(crate) key: &'static str,
+    pub(crate) value: &'a str,
+    pub(crate) signal: Signal,
     /// What a `targetValue` is multiplied by.
-    factor: f64,
+    pub(crate) factor: f64,
 }
 
 impl<'a> Parser<'a> {
@@ -125,7 +125,7 @@ impl<'a> Parser<'a> {
         let quorum = self.quorum()?;
         let stale_after = self
             .span("staleAfter", Duration::from_secs(1), 10 * MINUTE)?
-            .unwrap_or(DEFAULT_STALE_AFTER);
+            .unwrap_or_else(|| signal.default_stale_after());
         let grace = self
             .span("grace", Duration::ZERO, 5 * MINUTE)?
             .unwrap_or(DEFAULT_GRACE);
@@ -213,93 +213,6 @@ impl<'a> Parser<'a> {
             }
         }
         Ok(said)
-    }
-
-    fn peers_metric_type(&mut self) -> Result<Option<Said<'a>>, TriggerError> {
-        let Some(value) = self.get("metricType") else {
-            return Ok(None);
-        };
-        match peer::find(PEER_METRICS, value) {
-            Some(PeerMeaning::Signal {
-                signal,
-                factor,
-                changed,
-            }) => {
-                self.warn(
-                    "metricType",
-                    format!("{value} is taken as signal: {signal}; {changed}"),
-                );
-                Ok(Some(Said {
-                    key: "metricType",
-                    value,
-                    signal,
-                    factor,
-                }))
-            }
-            Some(PeerMeaning::Engine { instead }) => Err(needs_engine("metricType", value, instead)),
-            _ => {
-                let gpu = PEER_METRICS
-                    .iter()
-                    .filter(|entry| matches!(entry.1, PeerMeaning::Signal { .. }));
-                let names = gpu.map(|entry| entry.0).collect::<Vec<_>>().join(", ");
-                let hint =
-                    "KEDA's AverageValue or Value stands beside metadata in the trigger, not within it";
-                Err(invalid("metricType", value, format!("{names}; {hint}")))
-            }
-        }
-    }
-
-    fn peers_target(&mut self, key: &'static str, metric: &str) -> Option<Said<'a>> {
-        let value = self.get(key)?;
-        match peer::find(PEER_METRICS, metric) {
-            Some(PeerMeaning::Signal {
-                signal,
-                factor,
-                changed,
-            }) => {
-                self.warn(
-                    key,
-                    format!("it is taken as signal: {signal} with a target; {changed}"),
-                );
-                Some(Said {
-                    key,
-                    value,
-                    signal,
-                    factor,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    /// The peer scales by GPU utilisation where it is given a target alone.
-    fn peers_default_signal(&mut self) -> Result<Signal, TriggerError> {
-        if self.get("targetValue").is_some() {
-            let signal = Signal::Gpu(Quantity::Utilization);
-            self.warn(
-                "targetValue",
-                format!("no signal is named; it is taken as the target of {signal}"),
-            );
-            return Ok(signal);
-        }
-        for (key, instead) in [
-            (
-                "vllmEndpoint",
-                "profile: vllm, which scales by the GPUs' duty cycle",
-            ),
-            (
-                "tritonEndpoint",
-                "profile: triton, which scales by GPU utilisation",
-            ),
-        ] {
-            if let Some(value) = self.get(key) {
-                return Err(needs_engine(key, value, instead));
-            }
-        }
-        Err(TriggerError::Missing {
-            key: "signal or profile",
-            allowed: all_signals_and_profiles(),
-        })
     }
 
     fn target(&mut self, signal: Signal, factor: f64, within: Within) -> Result<Option<f64>, TriggerError> {
@@ -430,50 +343,11 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The peer's keys that are checked, but mean nothing here.
-    fn peer_warnings(&mut self) -> Result<(), TriggerError> {
-        for (key, least, message) in [
-            (
-                "pollIntervalSeconds",
-                1.0,
-                "ignored: readings are taken once a second in the background, whoever asks",
-            ),
-            (
-                "cooldownSeconds",
-                0.0,
-                "ignored: use the HPA's scaleDown.stabilizationWindowSeconds, and cooldownPeriod for zero",
-            ),
-        ] {
-            if let Some(value) = self.get(key) {
-                if parse_number(value).is_none_or(|seconds| seconds < least) {
-                    return Err(invalid(
-                        key,
-                        value,
-                        format!("a number of seconds, at least {least}"),
-                    ));
-                }
-                self.warn(key, message.into());
-            }
-        }
-        for key in ["vllmEndpoint", "tritonEndpoint"] {
-            if self.get(key).is_some() {
-                self.warn(
-                    key,
-                    "ignored: this version has no engine signals, and this trigger needs none".into(),
-                );
-            }
-        }
-        if self.has_peer_keys() && self.get("aggregation").is_some() {
-            self.warn("aggregation", "it chooses the statistic over the workload's pods; for the devices of one pod there is within".into());
-        }
-        Ok(())
-    }
-
-    fn get(&self, key: &str) -> Option<&'a str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a str> {
         self.metadata.get(key).map(String::as_str)
     }
 
-    fn has_peer_keys(&self) -> bool {
+    pub(crate) fn has_peer_keys(&self) -> bool {
         self.metadata
             .keys()
             .any(|key| Key::find(key).is_some_and(|key| key.origin == KeyOrigin::Peer))
@@ -509,7 +383,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn warn(&mut self, key: &'static str, message: String) {
+    pub(crate) fn warn(&mut self, key: &'static str, message: String) {
         self.warnings.push(Warning { key, message });
     }
 }
@@ -590,7 +464,7 @@ fn unit_of(signal: Signal, factor: f64) -> String {
     }
 }
 
-fn all_signals_and_profiles() -> String {
+pub(crate) fn all_signals_and_profiles() -> String {
     let signals = Signal::all().map(Signal::name).collect::<Vec<_>>().join(", ");
     let profiles = Profile::ALL
         .iter()
@@ -600,7 +474,7 @@ fn all_signals_and_profiles() -> String {
     format!("signal: {signals}; or profile: {profiles}")
 }
 
-fn needs_engine(key: &'static str, value: &str, instead: &'static str) -> TriggerError {
+pub(crate) fn needs_engine(key: &'static str, value: &str, instead: &'static str) -> TriggerError {
     TriggerError::NotInThisVersion {
         key,
         value: value.into(),
@@ -609,7 +483,11 @@ fn needs_engine(key: &'static str, value: &str, instead: &'static str) -> Trigge
     }
 }
 
-fn invalid(key: &'static str, value: impl Into<String>, allowed: impl Into<String>) -> TriggerError {
+pub(crate) fn invalid(
+    key: &'static str,
+    value: impl Into<String>,
+    allowed: impl Into<String>,
+) -> TriggerError {
     TriggerError::Invalid {
         key,
         value: value.into(),

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rheostat_reading::{Amount, Quantity, Unit};
 
@@ -156,6 +157,17 @@ impl Signal {
             Within::Max
         } else {
             Within::Sum
+        }
+    }
+
+    /// When a reading is too old where the trigger does not say: after five of the agent's fast
+    /// periods of 1 s, or three of its slow ones of 5 s. PCIe traffic is read slowly, because
+    /// each call blocks for 20 ms.
+    #[must_use]
+    pub const fn default_stale_after(self) -> Duration {
+        match self {
+            Self::Gpu(Quantity::PcieTx | Quantity::PcieRx) => Duration::from_secs(15),
+            _ => Duration::from_secs(5),
         }
     }
 

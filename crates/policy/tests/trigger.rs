@@ -138,6 +138,11 @@ fn every_signal_is_accepted() {
     for signal in Signal::all() {
         let trigger = trigger(&[("signal", signal.name()), ("target", "50")]);
         assert_eq!(trigger.signal(), signal);
+        let slow = signal.name().contains("pcie");
+        assert_eq!(
+            trigger.stale_after(),
+            Duration::from_secs(if slow { 15 } else { 5 })
+        );
         assert_eq!(
             trigger.metric_name(),
             format!("rheostat-{}", signal.name().replace(['.', '_'], "-"))
@@ -506,6 +511,9 @@ fn a_persons_demand() {
 }
 
 proptest! {
+    // Making such metadata is slow; parsing it is not.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_metadata_is_too_much(metadata in proptest::collection::btree_map("\\PC{0,20}|signal|target|activation|profile|metricType|quorum|grace", "\\PC{0,40}|gpu\\.power|-?[0-9]{1,400}(\\.[0-9]+)?|vllm", 0..70)) {
         match Trigger::parse(&metadata) {

@@ -94,9 +94,11 @@ impl Call {
         let mut error = None;
         for fault in &self.machine.scenario.faults {
             if fault.field.is_none() && fault.gpu == gpu && fault.applies(self.name, t) {
-                latency = latency.or(fault
-                    .latency_milliseconds
-                    .map(|ms| Duration::from_secs_f64(ms / 1e3)));
+                latency = latency.or_else(|| {
+                    fault
+                        .latency_milliseconds
+                        .map(|ms| Duration::from_secs_f64(ms / 1e3))
+                });
                 error = error.or(fault.error);
             }
         }

@@ -196,7 +196,7 @@ impl Gpu {
                     .map(|instance: &Instance| instance.partitions.len())
                     .sum();
                 instances.push(Instance {
-                    partitions: partitions(&uuid, first, instance, &profile, id, start),
+                    partitions: partitions(&uuid, first, instance, &profile, id),
                     flows: Flows::of_instance(&instance.activity, zero),
                     scenario: instance.clone(),
                     id,
@@ -217,7 +217,7 @@ impl Gpu {
             pci: pci.unwrap_or_else(|| identity::pci_address(index)),
             numa_node: scenario
                 .numa_node
-                .unwrap_or(u32::from(index >= count.div_ceil(2))),
+                .unwrap_or_else(|| u32::from(index >= count.div_ceil(2))),
             memory_total,
             power_limit,
             nvlinks: scenario.nvlink_count.unwrap_or(model.nvlinks),
@@ -365,15 +365,8 @@ impl Instance {
     }
 }
 
-fn partitions(
-    gpu: &str,
-    first: usize,
-    instance: &MigInstance,
-    profile: &Profile,
-    id: u32,
-    start: u32,
-) -> Vec<Partition> {
-    let uuid = |part: u32| identity::mig_uuid(gpu, &profile.name, id, start, part);
+fn partitions(gpu: &str, first: usize, instance: &MigInstance, profile: &Profile, id: u32) -> Vec<Partition> {
+    let uuid = |part: u32| identity::mig_uuid(gpu, &profile.name, id, part);
     if instance.compute_instances.is_empty() {
         return vec![Partition {
             id: 0,

@@ -24,8 +24,8 @@ pub use gpu::{
 };
 pub use mig::{ComputeInstance, Mig, MigInstance};
 pub(crate) use mig::{Layout, Profile, profiles};
-pub use model::model_names;
 pub(crate) use model::Model;
+pub use model::model_names;
 
 /// The largest scenario file that is read, in bytes.
 pub const LARGEST_SCENARIO: u64 = 16 << 20;

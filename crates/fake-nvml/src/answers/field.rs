@@ -124,12 +124,13 @@ fn value(call: &Call, gpu: &Gpu, id: c_uint, scope: c_uint) -> Answer<Value> {
         {
             Ok(Value::Unsigned(gpu.model.nvlink_mbps))
         }
-        field_id::NVML_FI_DEV_NVLINK_LINK_COUNT => Ok(Value::Unsigned(gpu.nvlinks)),
+        field_id::NVML_FI_DEV_NVLINK_LINK_COUNT | field_id::NVML_FI_DEV_NVSWITCH_CONNECTED_LINK_COUNT => {
+            Ok(Value::Unsigned(gpu.nvlinks))
+        }
         field_id::NVML_FI_DEV_NVLINK_GET_STATE if scope < gpu.nvlinks => Ok(Value::Unsigned(1)),
         field_id::NVML_FI_DEV_NVLINK_GET_VERSION if scope < gpu.nvlinks => {
             Ok(Value::Unsigned(gpu.model.nvlink_version))
         }
-        field_id::NVML_FI_DEV_NVSWITCH_CONNECTED_LINK_COUNT => Ok(Value::Unsigned(gpu.nvlinks)),
         field_id::NVML_FI_DEV_PCIE_REPLAY_COUNTER | field_id::NVML_FI_DEV_PCIE_REPLAY_ROLLOVER_COUNTER => {
             Ok(Value::Unsigned(0))
         }

@@ -290,6 +290,6 @@ mod tests {
         let second = Machine::new(scenario, 1010.0, 1010.0, Some(&first)).unwrap();
         let seen =
             [1009.0, 1011.0].map(|unix| second.gpus[0].sampled(super::super::Sampled::Utilization, unix));
-        assert_eq!(seen, [10.0, 90.0]);
+        assert_eq!(seen.map(f64::round).map(|percent| percent as u32), [10, 90]);
     }
 }

@@ -5,12 +5,10 @@ pub(super) fn gpu_uuid(node: &str, index: usize) -> String {
     format!("GPU-{}", uuid(&format!("gpu/{node}/{index}")))
 }
 
-/// The UUID of a compute instance.
-pub(super) fn mig_uuid(gpu: &str, profile: &str, instance: u32, start: u32, part: u32) -> String {
-    format!(
-        "MIG-{}",
-        uuid(&format!("mig/{gpu}/{profile}/{instance}/{start}/{part}"))
-    )
+/// The UUID of a compute instance. Where it lies is no part of it: an instance keeps its UUID when another
+/// one comes or goes and the places that the scenario leaves open are found anew.
+pub(super) fn mig_uuid(gpu: &str, profile: &str, instance: u32, part: u32) -> String {
+    format!("MIG-{}", uuid(&format!("mig/{gpu}/{profile}/{instance}/{part}")))
 }
 
 /// The serial number of the board with GPU number `index` of `node`: 13 digits.

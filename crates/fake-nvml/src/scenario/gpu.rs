@@ -417,7 +417,7 @@ impl Gpu {
             let problem = format!("is {limit}; {least} to {greatest} are allowed for this model");
             return Err(ScenarioError::value(format!("{key}.power_limit_watts"), problem));
         }
-        let least = model.reserved_mib * 2 << 20;
+        let least = (model.reserved_mib * 2) << 20;
         if let Some(total) = self
             .memory_total_bytes
             .filter(|total| !(least..1 << 50).contains(total))

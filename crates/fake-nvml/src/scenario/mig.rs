@@ -36,7 +36,7 @@ pub struct MigInstance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_start: Option<u32>,
     /// `MIG-…`, where the instance has no `compute_instances` of its own; made from the GPU's UUID,
-    /// the place and the profile where absent.
+    /// the instance's id and the profile where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
     /// Used memory; what its processes use where absent.
@@ -59,7 +59,7 @@ pub struct MigInstance {
 pub struct ComputeInstance {
     /// Compute slices that it takes of its GPU instance.
     pub slices: u32,
-    /// `MIG-…`; made from the GPU's UUID and its place where absent.
+    /// `MIG-…`; made from the GPU's UUID, the profile and the ids where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
     /// Its processes.
@@ -95,8 +95,11 @@ pub(crate) struct Profile {
     pub(crate) placements: Vec<u32>,
 }
 
-/// Profiles of seven-slice GPUs: number, id, slices, memory slices, suffix, places.
-const SEVEN_SLICES: &[(u32, u32, u32, u32, &str, &[u32])] = &[
+/// Number, id, slices, memory slices, suffix, places of a profile.
+type Shape = (u32, u32, u32, u32, &'static str, &'static [u32]);
+
+/// Profiles of seven-slice GPUs.
+const SEVEN_SLICES: &[Shape] = &[
     (0, 19, 1, 1, "", &[0, 1, 2, 3, 4, 5, 6]),
     (7, 20, 1, 1, "+me", &[0, 1, 2, 3, 4, 5, 6]),
     (9, 15, 1, 2, "", &[0, 2, 4, 6]),
@@ -107,7 +110,7 @@ const SEVEN_SLICES: &[(u32, u32, u32, u32, &str, &[u32])] = &[
 ];
 
 /// Profiles of four-slice GPUs.
-const FOUR_SLICES: &[(u32, u32, u32, u32, &str, &[u32])] = &[
+const FOUR_SLICES: &[Shape] = &[
     (0, 14, 1, 1, "", &[0, 1, 2, 3]),
     (7, 21, 1, 1, "+me", &[0, 1, 2, 3]),
     (1, 5, 2, 2, "", &[0, 2]),

@@ -25,7 +25,30 @@ use reconcile::ReconcileRun;
 /// It does no I/O. Call [`Self::poll`] whenever [`Self::next_due`] has come, make the calls that it
 /// returns, and hand each answer to [`Self::answer`]; messages of a stream go to [`Self::push`].
 /// Replica counts are written into the [`Workload`] that is handed in, and told as events.
-/// [`crate::drive`] does all this for a scaler that answers at once.
+/// [`crate::drive`] does all this for a scaler that answers at once:
+///
+/// ```
+/// use rheostat_kubescale::hpa::ControllerSettings;
+/// use rheostat_kubescale::keda::ScaledObject;
+/// use rheostat_kubescale::{Answer, Autoscaler, MetricSpec, MetricValue, Request, Workload, drive};
+/// use rheostat_reading::Timestamp;
+///
+/// let manifest = r#"{"spec": {"minReplicaCount": 1, "triggers": [{"type": "external"}]}}"#;
+/// let object: ScaledObject = serde_json::from_str(manifest)?;
+/// let start = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
+/// let mut autoscaler = Autoscaler::new(object, ControllerSettings::default(), start)?;
+/// let mut workload = Workload::settled(4);
+/// let minute = start.plus(std::time::Duration::from_secs(60));
+/// while let Some(due) = autoscaler.next_due().filter(|due| *due <= minute) {
+///     let _ = drive::step(&mut autoscaler, due, &mut workload, &mut |_, call| match call.request {
+///         Request::MetricSpec => Answer::MetricSpec(Ok(vec![MetricSpec::new("gpu", 80.0)])),
+///         Request::Metrics { .. } => Answer::Metrics(Ok(vec![MetricValue::new(380.0)])),
+///         _ => Answer::IsActive(Ok(true)),
+///     });
+/// }
+/// assert_eq!(workload.spec_replicas, 5, "a total of 380 at 80 for each");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Autoscaler {
     object: ScaledObject,

@@ -2,26 +2,24 @@
 //!
 //! `e2e` runs the sequences of `e2e/sequences` against a real control plane and writes one JSON
 //! document for each: the settings, the script that the scaler followed, and all that was seen.
-//! [`replay`] lets an [`Autoscaler`] live through the same script, and [`compare`] finds the first
+//! [`replay`] lets an [`crate::Autoscaler`] live through the same script, and [`compare`] finds the first
 //! decision in which the two differ.
 //!
 //! What a replay takes from the recording, besides the script: how many pods existed and were ready
 //! when, what others wrote into the replica count, and when the controllers looked (their phase is
 //! chance). All decisions are the model's own, and it lives on with their consequences.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use rheostat_reading::Timestamp;
 use serde::Deserialize;
 
-use crate::autoscaler::{Autoscaler, Event};
-use crate::calls::{Answer, Call, CallError, CallId, MetricSpec, MetricValue, Push, Request};
-use crate::drive;
-use crate::hpa::ControllerSettings;
-use crate::keda::{InvalidScaledObject, ScaledObject, ScaledObjectSpec, Trigger};
-use crate::workload::{Workload, Writer};
+use crate::keda::ScaledObjectSpec;
+use crate::workload::Writer;
+
+mod replay;
+
+pub use replay::replay;
 
 /// One recorded sequence. The fields that the replay does not need are skipped.
 #[derive(Clone, Debug, Deserialize)]
@@ -243,50 +241,6 @@ impl Recording {
     }
 }
 
-/// Lives through a recording's script and returns the model's changes.
-///
-/// # Errors
-/// If the ScaledObject is not one that is modelled.
-pub fn replay(recording: &Recording) -> Result<Vec<Change>, InvalidScaledObject> {
-    let settings = &recording.settings;
-    let controller = ControllerSettings {
-        sync_period_seconds: settings.hpa_sync_s,
-        downscale_stabilization_seconds: settings.downscale_stabilisation_s,
-        tolerance: settings.tolerance,
-    };
-    let object = ScaledObject {
-        spec: settings.scaled_object.clone(),
-        ..ScaledObject::default()
-    };
-    let start = Timestamp::from_unix_nanos(recording.start_unix_us.unwrap_or(1_800_000_000_000_000) * 1000);
-    let first_call = recording
-        .timeline
-        .iter()
-        .find(|entry| matches!(entry.what, What::Call { .. }));
-    let created = start.plus(first_call.map_or(Duration::ZERO, |entry| since_start(entry.at_us)));
-    let names = object.spec.triggers.iter().map(trigger_name).collect();
-    let inputs = inputs(recording);
-    let follows_syncs = inputs.iter().any(|(_, input)| matches!(input, Input::Sync));
-    let mut replay = Replay {
-        start,
-        autoscaler: Autoscaler::new(object, controller, created)?,
-        workload: Workload::settled(settings.pods.replicas),
-        scaler: ScriptedScaler {
-            names,
-            answers: BTreeMap::new(),
-        },
-        streams: BTreeMap::new(),
-        follows_syncs,
-        changes: Vec::new(),
-    };
-    for (at, input) in inputs {
-        let at = start.plus(at);
-        replay.run_until(at);
-        replay.take(at, input);
-    }
-    Ok(replay.changes)
-}
-
 /// Compares what really happened with a replay: the same changes by the same writers in the same
 /// order, at about the same times.
 ///
@@ -312,257 +266,6 @@ pub fn compare(real: &[Change], replayed: &[Change], tolerance: Tolerance) -> Re
         }
     }
     Ok(())
-}
-
-/// Something that the replay is told.
-#[derive(Clone, Debug)]
-enum Input {
-    Script(ScriptStep),
-    Pods { existing: i32, ready: i32 },
-    WrittenByOther(i32),
-    FirstPoll,
-    Sync,
-    End,
-}
-
-/// The script and the parts of the timeline that are no decisions, in the order of time.
-fn inputs(recording: &Recording) -> Vec<(Duration, Input)> {
-    let script = recording.script.iter();
-    let mut inputs: Vec<(Duration, Input)> = script
-        .map(|step| {
-            (
-                Duration::from_secs_f64(step.at.clamp(0.0, 1e6)),
-                Input::Script(step.clone()),
-            )
-        })
-        .collect();
-    let mut last_read: Option<i64> = None;
-    let mut polled = false;
-    for entry in &recording.timeline {
-        let input = match entry.what {
-            What::Replicas { existing, ready } => Input::Pods { existing, ready },
-            What::ScaleWrite {
-                by: By::Other,
-                replicas,
-                status: 200..=299,
-            } => Input::WrittenByOther(replicas),
-            What::Call {
-                rpc: Rpc::GetMetrics,
-                by: By::Keda,
-            } if !polled => {
-                polled = true;
-                Input::FirstPoll
-            }
-            // Another read shortly after is the same sync, trying again after a conflict.
-            What::ScaleRead { by: By::Hpa } if last_read.is_none_or(|last| entry.at_us - last > 300_000) => {
-                last_read = Some(entry.at_us);
-                Input::Sync
-            }
-            _ => continue,
-        };
-        inputs.push((since_start(entry.at_us), input));
-    }
-    inputs.sort_by_key(|(at, _)| *at);
-    let end = recording
-        .timeline
-        .last()
-        .map_or(Duration::ZERO, |entry| since_start(entry.at_us));
-    inputs.push((end, Input::End));
-    inputs
-}
-
-struct Replay {
-    start: Timestamp,
-    autoscaler: Autoscaler,
-    workload: Workload,
-    scaler: ScriptedScaler,
-    /// Open push streams by trigger.
-    streams: BTreeMap<usize, CallId>,
-    follows_syncs: bool,
-    changes: Vec<Change>,
-}
-
-impl Replay {
-    fn run_until(&mut self, end: Timestamp) {
-        while let Some(due) = self.autoscaler.next_due().filter(|due| *due <= end) {
-            self.step(due);
-        }
-    }
-
-    fn step(&mut self, now: Timestamp) {
-        let step = drive::step(&mut self.autoscaler, now, &mut self.workload, &mut |_, call| {
-            self.scaler.answer(call)
-        });
-        self.note(now, step);
-    }
-
-    fn take(&mut self, now: Timestamp, input: Input) {
-        match input {
-            Input::Script(step) => self.script(now, &step),
-            Input::Pods { existing, ready } => {
-                let Workload {
-                    status_replicas,
-                    pods,
-                    ready_pods,
-                    ..
-                } = &mut self.workload;
-                (*status_replicas, *pods, *ready_pods) = (existing, existing, ready);
-            }
-            Input::WrittenByOther(replicas) => self.workload.spec_replicas = replicas,
-            Input::FirstPoll => self.autoscaler.poll_next_at(now),
-            Input::Sync => self.autoscaler.sync_next_at(now),
-            Input::End => {}
-        }
-        self.run_until(now);
-    }
-
-    fn script(&mut self, now: Timestamp, step: &ScriptStep) {
-        self.scaler.take(step);
-        for trigger in self.scaler.triggers(&step.trigger) {
-            let stream = self.streams.get(&trigger).copied();
-            let answers = self.scaler.answers(trigger);
-            if step.target.is_some() && stream.is_some() {
-                self.autoscaler
-                    .specs_streamed(now, trigger, vec![answers.spec(&step.trigger)]);
-            }
-            if let Some(stream) = stream.filter(|_| step.push) {
-                self.push(now, stream, answers.active);
-            }
-        }
-    }
-
-    fn push(&mut self, now: Timestamp, stream: CallId, active: bool) {
-        let message = Push::Message(active);
-        let scaler = &self.scaler;
-        let step = drive::push(
-            &mut self.autoscaler,
-            now,
-            stream,
-            message,
-            &mut self.workload,
-            &mut |_, call| scaler.answer(call),
-        );
-        self.note(now, step);
-    }
-
-    fn note(&mut self, now: Timestamp, step: drive::Step) {
-        for event in step.events {
-            match event {
-                Event::Scaled(decision) => self.changes.push(Change {
-                    at: decision.at.since(self.start),
-                    by: decision.by(),
-                    to: decision.to,
-                    cause: Some(decision.cause.to_string()),
-                }),
-                Event::PushCut { stream, .. } => self.streams.retain(|_, open| *open != stream),
-                _ => {}
-            }
-        }
-        if self.follows_syncs {
-            self.autoscaler.sync_next_at(Timestamp::from_unix_nanos(u64::MAX));
-        }
-        let mut opened: VecDeque<(usize, CallId)> = step.streams.into();
-        while let Some((trigger, stream)) = opened.pop_front() {
-            // The scripted scaler sends the present state when a stream is opened.
-            self.streams.insert(trigger, stream);
-            let (name, answers) = (self.scaler.name(trigger), self.scaler.answers(trigger));
-            self.autoscaler
-                .specs_streamed(now, trigger, vec![answers.spec(&name)]);
-            self.push(now, stream, answers.active);
-        }
-    }
-}
-
-/// The scaler of `e2e`, as the script tells it to be.
-struct ScriptedScaler {
-    names: Vec<String>,
-    answers: BTreeMap<String, Answers>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Answers {
-    target: f64,
-    value: f64,
-    active: bool,
-    fails: bool,
-    spec_fails: bool,
-}
-
-impl Default for Answers {
-    fn default() -> Self {
-        Self {
-            target: 10.0,
-            value: 0.0,
-            active: false,
-            fails: false,
-            spec_fails: false,
-        }
-    }
-}
-
-impl Answers {
-    fn spec(self, name: &str) -> MetricSpec {
-        MetricSpec {
-            metric_name: name.to_owned(),
-            target_size: 0,
-            target_size_float: self.target,
-        }
-    }
-}
-
-impl ScriptedScaler {
-    fn take(&mut self, step: &ScriptStep) {
-        let answers = self.answers.entry(step.trigger.clone()).or_default();
-        answers.value = step.value.unwrap_or(answers.value);
-        answers.active = step.active.unwrap_or(answers.active);
-        answers.target = step.target.unwrap_or(answers.target);
-        answers.fails = step.fails.unwrap_or(answers.fails);
-        answers.spec_fails = step.spec_fails.unwrap_or(answers.spec_fails);
-    }
-
-    fn triggers(&self, name: &str) -> Vec<usize> {
-        (0..self.names.len())
-            .filter(|index| self.name(*index) == name)
-            .collect()
-    }
-
-    fn name(&self, trigger: usize) -> String {
-        self.names.get(trigger).cloned().unwrap_or_default()
-    }
-
-    fn answers(&self, trigger: usize) -> Answers {
-        self.answers.get(&self.name(trigger)).copied().unwrap_or_default()
-    }
-
-    fn answer(&self, call: &Call) -> Answer {
-        let answers = self.answers(call.trigger);
-        let fail = |fails: bool| {
-            if fails {
-                Err(CallError("the script says so".to_owned()))
-            } else {
-                Ok(())
-            }
-        };
-        match call.request {
-            Request::MetricSpec => Answer::MetricSpec(
-                fail(answers.spec_fails).map(|()| vec![answers.spec(&self.name(call.trigger))]),
-            ),
-            Request::Metrics { .. } => {
-                Answer::Metrics(fail(answers.fails).map(|()| vec![MetricValue::new(answers.value)]))
-            }
-            Request::IsActive | Request::StreamIsActive => {
-                Answer::IsActive(fail(answers.fails).map(|()| answers.active))
-            }
-        }
-    }
-}
-
-fn trigger_name(trigger: &Trigger) -> String {
-    trigger
-        .metadata
-        .get("trigger")
-        .cloned()
-        .unwrap_or_else(default_trigger)
 }
 
 fn default_trigger() -> String {

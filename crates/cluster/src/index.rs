@@ -243,7 +243,11 @@ impl Index {
     /// The watches within namespaces and the scale subresources that the workloads need.
     pub(crate) fn needs(&self) -> (BTreeSet<WatchId>, BTreeSet<ScaleKey>) {
         let (mut watches, mut scales) = (BTreeSet::new(), BTreeSet::new());
-        for (namespace, space) in &self.namespaces {
+        for (namespace, space) in self
+            .namespaces
+            .iter()
+            .filter(|(_, space)| !space.workloads.is_empty())
+        {
             watches.insert(WatchId::new(Resource::Pods, Some(namespace)));
             for target in space.by_target.keys() {
                 match target.resource() {
@@ -276,11 +280,8 @@ impl Index {
 
     /// Forgets what a watch saw that is no longer needed.
     pub(crate) fn forget(&mut self, watch: &WatchId) {
-        let Some(space) = watch
-            .namespace
-            .as_ref()
-            .and_then(|name| self.namespaces.get_mut(name))
-        else {
+        let Some(namespace) = &watch.namespace else { return };
+        let Some(space) = self.namespaces.get_mut(namespace) else {
             return;
         };
         space.listed.remove(&watch.resource);
@@ -290,6 +291,7 @@ impl Index {
             Resource::Jobs => space.jobs.clear(),
             resource => space.replicated.retain(|key, _| key.0 != resource),
         }
+        self.tidy(namespace);
     }
 
     /// Workloads that have changed (`Some`) or are gone since the last call.
@@ -366,9 +368,7 @@ impl Index {
                 });
             }
         }
-        if space.workloads.is_empty() {
-            self.namespaces.remove(&id.namespace);
-        }
+        self.tidy(&id.namespace);
     }
 
     fn put_pod(&mut self, namespace: &str, name: &str, new: Option<&LabelledPod>) {
@@ -413,6 +413,16 @@ impl Index {
         }
     }
 
+    /// Drops a namespace that has neither workloads nor watches. One that lost its last workload
+    /// keeps what was listed until its watches end: the next workload may come before that, and
+    /// then nothing is listed again.
+    fn tidy(&mut self, namespace: &str) {
+        let unused = |space: &Namespace| space.workloads.is_empty() && space.listed.is_empty();
+        if self.namespaces.get(namespace).is_some_and(unused) {
+            self.namespaces.remove(namespace);
+        }
+    }
+
     fn touch(&mut self, id: &WorkloadId) {
         self.touched
             .extend(self.workloads.get(id).and_then(Entry::scale_key));
@@ -443,7 +453,10 @@ impl Index {
             },
         };
         // Pods that were not listed are not pods that do not exist.
-        let target = target.and_then(|found| space.require(Resource::Pods, "Pods", "").map(|()| found));
+        let target = target.and_then(|found| {
+            space.require(Resource::Pods, &found.0.kind, &found.0.name)?;
+            Ok(found)
+        });
         if entry.target == target {
             return;
         }
@@ -513,20 +526,27 @@ impl Namespace {
         ))
     }
 
+    /// Objects of `resource` must have been listed before anything is said about the target `kind`
+    /// `name`.
     fn require(&self, resource: Resource, kind: &str, name: &str) -> Result<(), TargetProblem> {
         if self.listed.contains(&resource) {
             return Ok(());
         }
-        Err(match self.problems.get(&resource) {
-            Some(reason) => TargetProblem::Failed {
-                kind: kind.to_owned(),
-                name: name.to_owned(),
-                reason: reason.clone(),
-            },
-            None if resource == Resource::Pods => TargetProblem::NotYet { what: "the pods" },
-            None => TargetProblem::NotYet {
-                what: "the scale target",
-            },
+        let is_pods = resource == Resource::Pods;
+        let Some(problem) = self.problems.get(&resource) else {
+            return Err(TargetProblem::NotYet {
+                what: if is_pods { "the pods" } else { "the scale target" },
+            });
+        };
+        let reason = if is_pods {
+            format!("its pods: {problem}")
+        } else {
+            problem.clone()
+        };
+        Err(TargetProblem::Failed {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            reason,
         })
     }
 
@@ -572,3 +592,6 @@ impl TargetReference {
         Resource::of_target(&self.api_version, &self.kind)
     }
 }
+
+#[cfg(test)]
+mod tests;

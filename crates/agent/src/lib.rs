@@ -19,6 +19,7 @@ mod service;
 mod snapshot;
 mod source;
 
+pub use metrics::MetricNames;
 pub use options::{AgentOptions, GRPC_PORT, HTTP_PORT, KUBELET_SOCKET};
 pub use podresources::{PodResourcesOptions, PodResourcesView};
 pub use run::{Agent, AgentError, GpuSource, run};

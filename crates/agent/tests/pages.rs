@@ -40,7 +40,7 @@ fn has(page: &str, line: &str) {
 /// A node with an exclusive GPU, a time-sliced one, one that is free and broken, and a split one.
 async fn node() -> Node {
     let node = Node::start_with(Clock::system(), |options| {
-        options.metric_names = MetricNames::Rheostat
+        options.metric_names = MetricNames::Rheostat;
     })
     .await;
     let at = node.clock.now();

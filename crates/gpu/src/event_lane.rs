@@ -2,13 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::nvml::{Event, EventSet, NvmlError};
-use crate::sampler::{Live, Shared, Xid};
+use crate::sampler::{Control, Live, Shared, Xid};
 use crate::xid::is_application_xid;
 
 /// Waits for what devices report by themselves: critical errors, and that their partitions changed.
 pub(crate) fn run(shared: &Shared) {
     let mut pause = Duration::ZERO;
-    while shared.park(pause, |_| false) {
+    while shared.park(shared.options.of_real(pause), |_| false) {
         let Some(live) = shared.live() else {
             pause = Duration::ZERO;
             if !shared.park(IDLE, |control| control.live.is_some()) {
@@ -30,8 +30,12 @@ pub(crate) fn run(shared: &Shared) {
 /// Without a driver the lane only waits to be woken.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// Real time of one wait in the driver: what a stop has to wait for at most.
-const WAIT: Duration = Duration::from_millis(250);
+/// Real time between two looks at the events that are waiting. The lane sleeps here and not in the
+/// driver, so that it ends at once when it should and holds no session that must be shut down.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Most events that are taken at one look: a storm of them must not keep the lane from its end.
+const MOST_EVENTS: usize = 64;
 
 /// After a failure: events are not supported, or may not be had.
 const RETRY: Duration = Duration::from_secs(30);
@@ -55,32 +59,41 @@ fn follow(shared: &Shared, live: Arc<Live>) -> Result<(), NvmlError> {
         return Ok(());
     }
     registered?;
-    while !shared.stopped() && shared.live().is_some_and(|now| same_gpus(&now, &live)) {
-        match set.wait(WAIT)? {
-            Some(Event::Xid {
-                device,
-                gpu_instance,
-                xid,
-            }) => {
-                if let Some(gpu) = live.gpus.iter().find(|gpu| gpu.handle == device) {
-                    let application = is_application_xid(xid);
-                    tracing::warn!(device = %gpu.id, xid, application, "the GPU reports a critical error");
-                    record(
-                        shared,
-                        Xid {
-                            gpu: gpu.id.clone(),
-                            gpu_instance,
-                            number: xid,
-                            at: shared.clock.now(),
-                        },
-                    );
-                }
-            }
-            Some(Event::Changed) => shared.request_enumeration(),
-            None => {}
+    let period = shared.options.of_real(LOOK_EVERY);
+    let others = |control: &Control| !control.live.as_ref().is_some_and(|now| same_gpus(now, &live));
+    while shared.park(period, others) && shared.live().is_some_and(|now| same_gpus(&now, &live)) {
+        for _ in 0..MOST_EVENTS {
+            let Some(event) = set.wait(Duration::ZERO)? else {
+                break;
+            };
+            tell(shared, &live, event);
         }
     }
     Ok(())
+}
+
+fn tell(shared: &Shared, live: &Live, event: Event) {
+    let (device, gpu_instance, xid) = match event {
+        Event::Changed => return shared.request_enumeration(),
+        Event::Xid {
+            device,
+            gpu_instance,
+            xid,
+        } => (device, gpu_instance, xid),
+    };
+    if let Some(gpu) = live.gpus.iter().find(|gpu| gpu.handle == device) {
+        let application = is_application_xid(xid);
+        tracing::warn!(device = %gpu.id, xid, application, "the GPU reports a critical error");
+        record(
+            shared,
+            Xid {
+                gpu: gpu.id.clone(),
+                gpu_instance,
+                number: xid,
+                at: shared.clock.now(),
+            },
+        );
+    }
 }
 
 fn same_gpus(one: &Arc<Live>, other: &Arc<Live>) -> bool {

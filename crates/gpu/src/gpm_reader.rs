@@ -205,14 +205,20 @@ fn observed(quantity: Quantity, value: Result<f64, NvmlError>, at: Timestamp, wi
 
 #[cfg(test)]
 mod tests {
+    use rheostat_reading::Unit;
+
     use super::*;
 
     #[test]
     fn a_metric_that_is_no_number_is_absent() {
         let read =
             |quantity, value| observed(quantity, Ok(value), Timestamp::default(), Duration::from_secs(1));
-        assert_eq!(read(Quantity::SmActive, 40.0).unwrap().amount.value(), 0.4);
-        assert_eq!(read(Quantity::PcieTx, 2.0).unwrap().amount.value(), 2.0 * MIB);
+        assert_eq!(
+            read(Quantity::SmActive, 40.0).unwrap().amount,
+            Amount::new(0.4, Unit::Ratio).unwrap()
+        );
+        let two = Amount::new(2.0 * MIB, Unit::BytesPerSecond).unwrap();
+        assert_eq!(read(Quantity::PcieTx, 2.0).unwrap().amount, two);
         for (quantity, value) in [
             (Quantity::SmActive, f64::NAN),
             (Quantity::SmActive, 1e9),

@@ -246,8 +246,12 @@ mod tests {
         Timestamp::from_unix_nanos(seconds * 1_000_000_000)
     }
 
-    fn value(observed: &Observed) -> f64 {
-        observed.as_ref().unwrap().amount.value()
+    fn value(observed: &Observed) -> Amount {
+        observed.as_ref().unwrap().amount
+    }
+
+    fn per_second(bytes: f64) -> Amount {
+        Amount::new(bytes, Unit::BytesPerSecond).unwrap()
     }
 
     #[test]
@@ -267,10 +271,10 @@ mod tests {
             Some((Err(Absent::NotYet), Err(Absent::NotYet)))
         );
         let (tx, rx) = pcie.read(fields(3000, 50), at(3)).unwrap();
-        assert_eq!((value(&tx), value(&rx)), (1000.0, 0.0));
+        assert_eq!((value(&tx), value(&rx)), (per_second(1000.0), per_second(0.0)));
         assert_eq!(tx.unwrap().window, Duration::from_secs(2));
         let (tx, rx) = pcie.read(fields(10, 150), at(4)).unwrap();
-        assert_eq!((tx, value(&rx)), (Err(Absent::NotYet), 100.0));
+        assert_eq!((tx, value(&rx)), (Err(Absent::NotYet), per_second(100.0)));
     }
 
     #[test]
@@ -299,7 +303,7 @@ mod tests {
         assert_eq!(nvlink.read(fields(3), at(3)), none);
         assert_eq!(nvlink.links.len(), 2);
         let (tx, rx) = nvlink.read(fields(4), at(4)).unwrap();
-        assert_eq!((value(&tx), value(&rx)), (200.0, 14.0));
+        assert_eq!((value(&tx), value(&rx)), (per_second(200.0), per_second(14.0)));
     }
 
     #[test]
@@ -321,7 +325,7 @@ mod tests {
         let mut nvlink = NvlinkCounters::new();
         nvlink.read(|_, _| Ok(Number::Unsigned64(10)), at(1));
         let (tx, _) = nvlink.read(|_, _| Ok(Number::Unsigned64(12)), at(2)).unwrap();
-        assert_eq!(value(&tx), 2048.0);
+        assert_eq!(value(&tx), per_second(2048.0));
         // A link that starts anew is no negative rate, and one that fails no smaller sum.
         let (tx, _) = nvlink.read(|_, _| Ok(Number::Unsigned64(3)), at(3)).unwrap();
         assert_eq!(tx, Err(Absent::NotYet));

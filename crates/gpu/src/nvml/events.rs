@@ -65,7 +65,7 @@ impl EventSet {
         NvmlError::check(unsafe { function(device, types, self.raw) })
     }
 
-    /// The next event; `None` where none comes within `timeout`. Blocks.
+    /// The next event; `None` where none comes within `timeout`. Blocks as long.
     pub(crate) fn wait(&self, timeout: Duration) -> Result<Option<Event>, NvmlError> {
         let function = self
             .session

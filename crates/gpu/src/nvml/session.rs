@@ -779,7 +779,7 @@ mod tests {
             Err(NvmlError::INSUFFICIENT_SIZE)
         );
         assert_eq!(
-            listed(&mut Vec::new(), 0_u32, |_, _| 4).map_err(|error| error.name()),
+            listed(&mut Vec::new(), 0_u32, |_, _| 4).map_err(NvmlError::name),
             Err(Some("NVML_ERROR_NO_PERMISSION"))
         );
     }

@@ -1,11 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+mod namespace;
+
+use namespace::Namespace;
+
 use crate::definition::{Definition, TargetReference};
 use crate::health::{Resource, WatchId};
 use crate::model::{Pod, ScaleTarget, TargetProblem, Workload, WorkloadId, WorkloadKind};
 use crate::selector::{Labels, Selector};
-use crate::selector_index::SelectorIndex;
 
 /// The label that KEDA puts on the Jobs of a ScaledJob and on their pods.
 pub(crate) const SCALED_JOB_LABEL: &str = "scaledjob.keda.sh/name";
@@ -75,20 +78,6 @@ struct Entry {
     definition: Definition,
     target: ScaleAnswer,
     members: BTreeMap<String, Arc<Pod>>,
-}
-
-#[derive(Debug, Default)]
-struct Namespace {
-    pods: HashMap<String, LabelledPod>,
-    replicated: HashMap<(Resource, String), Replicated>,
-    jobs: HashMap<String, Job>,
-    /// Resources that were listed at least once since their watch began.
-    listed: HashSet<Resource>,
-    /// Why a resource could not be listed yet.
-    problems: HashMap<Resource, String>,
-    workloads: BTreeSet<WorkloadId>,
-    by_target: HashMap<TargetReference, BTreeSet<WorkloadId>>,
-    selectors: SelectorIndex,
 }
 
 impl Index {
@@ -477,91 +466,6 @@ impl Index {
             }
         }
         entry.target = target;
-    }
-}
-
-impl Namespace {
-    fn target(&self, resource: Resource, reference: &TargetReference, namespace: &str) -> ScaleAnswer {
-        let TargetReference {
-            api_version,
-            kind,
-            name,
-        } = reference;
-        self.require(resource, kind, name)?;
-        let target = |spec_replicas, status_replicas, selector: &Selector| ScaleTarget {
-            api_version: api_version.clone(),
-            kind: kind.clone(),
-            name: name.clone(),
-            spec_replicas,
-            status_replicas,
-            selector: selector.to_string(),
-            stale: None,
-        };
-        if resource == Resource::Jobs {
-            let selector = Selector::equal(SCALED_JOB_LABEL, name);
-            let running = self
-                .jobs
-                .values()
-                .filter(|job| job.scaled_job == *name && !job.finished)
-                .count();
-            let running = u32::try_from(running).unwrap_or(u32::MAX);
-            return Ok((target(running, running, &selector), selector));
-        }
-        let found =
-            self.replicated
-                .get(&(resource, name.clone()))
-                .ok_or_else(|| TargetProblem::NotFound {
-                    kind: kind.clone(),
-                    name: name.clone(),
-                    namespace: namespace.to_owned(),
-                })?;
-        let selector = found.selector.clone().map_err(|reason| TargetProblem::Selector {
-            kind: kind.clone(),
-            name: name.clone(),
-            reason,
-        })?;
-        Ok((
-            target(found.spec_replicas, found.status_replicas, &selector),
-            selector,
-        ))
-    }
-
-    /// Objects of `resource` must have been listed before anything is said about the target `kind`
-    /// `name`.
-    fn require(&self, resource: Resource, kind: &str, name: &str) -> Result<(), TargetProblem> {
-        if self.listed.contains(&resource) {
-            return Ok(());
-        }
-        let is_pods = resource == Resource::Pods;
-        let Some(problem) = self.problems.get(&resource) else {
-            return Err(TargetProblem::NotYet {
-                what: if is_pods { "the pods" } else { "the scale target" },
-            });
-        };
-        let reason = if is_pods {
-            format!("its pods: {problem}")
-        } else {
-            problem.clone()
-        };
-        Err(TargetProblem::Failed {
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-            reason,
-        })
-    }
-
-    /// The workloads whose target is the object `name` of `resource`.
-    fn named(&self, resource: Resource, name: &str) -> BTreeSet<WorkloadId> {
-        let Some((api_version, kind)) = resource.target_kind() else {
-            return BTreeSet::new();
-        };
-        let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
-        let reference = TargetReference {
-            api_version,
-            kind,
-            name: name.to_owned(),
-        };
-        self.by_target.get(&reference).cloned().unwrap_or_default()
     }
 }
 

@@ -166,3 +166,90 @@ impl Snapshot {
         &self.workloads
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{HpaTolerances, TargetProblem, WorkloadKind};
+
+    fn id(namespace: &str, name: &str, kind: WorkloadKind) -> WorkloadId {
+        WorkloadId {
+            namespace: namespace.into(),
+            name: name.into(),
+            kind,
+        }
+    }
+
+    fn workload(id: &WorkloadId, generation: i64) -> Workload {
+        Workload {
+            id: id.clone(),
+            uid: String::new(),
+            generation,
+            triggers: Vec::new(),
+            other_triggers: 0,
+            min_replicas: 0,
+            max_replicas: 1,
+            idle_replicas: None,
+            polling_interval: Duration::ZERO,
+            cooldown_period: Duration::ZERO,
+            paused: false,
+            annotations: BTreeMap::new(),
+            tolerances: HpaTolerances::default(),
+            target: Err(TargetProblem::NotYet {
+                what: "the scale target",
+            }),
+            pods: Arc::new([]),
+        }
+    }
+
+    #[test]
+    fn what_is_put_is_found_and_what_is_removed_is_not() {
+        use WorkloadKind::{ScaledJob, ScaledObject};
+        let ids = [
+            id("b", "x", ScaledJob),
+            id("a", "y", ScaledObject),
+            id("b", "x", ScaledObject),
+            id("ba", "x", ScaledObject),
+            id("b", "xa", ScaledObject),
+        ];
+        let (mut writer, store) = Store::new();
+        writer.apply_all(ids.iter().map(|id| workload(id, 1)));
+        let before = store.snapshot();
+        assert!(before.synced && before.health.listed());
+        let kinds: Vec<_> = before.find("b", "x").iter().map(|found| found.id.kind).collect();
+        assert_eq!(kinds, [ScaledObject, ScaledJob]);
+        assert_eq!(before.find("a", "y").len(), 1);
+        assert!(
+            before.find("a", "x").is_empty()
+                && before.find("", "").is_empty()
+                && before.find("c", "z").is_empty()
+        );
+
+        writer.apply(workload(&ids[1], 2));
+        writer.remove(&ids[0]);
+        assert_eq!(store.get(&ids[1]).map(|found| found.generation), Some(2));
+        assert_eq!(store.get(&ids[0]), None);
+        assert_eq!(
+            before.get(&ids[1]).map(|found| found.generation),
+            Some(1),
+            "a snapshot does not change"
+        );
+        assert_eq!(
+            (before.workloads().len(), store.snapshot().workloads().len()),
+            (5, 4)
+        );
+    }
+
+    #[tokio::test]
+    async fn each_change_is_told() {
+        let (mut writer, store) = Store::new();
+        let mut changes = store.changes();
+        writer.apply(workload(&id("a", "x", WorkloadKind::ScaledObject), 1));
+        changes.changed().await.unwrap();
+        assert_eq!(*changes.borrow_and_update(), store.snapshot().revision);
+        assert!(!changes.has_changed().unwrap());
+    }
+}

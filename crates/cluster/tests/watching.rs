@@ -277,6 +277,41 @@ async fn during_an_outage_what_is_known_stays_and_is_called_old() {
 }
 
 #[tokio::test]
+async fn a_connection_that_went_dead_without_a_word_is_noticed() {
+    let server = ApiServer::start().await;
+    server.put(SCALED_OBJECTS, scaled_object("a", "llm", &json!({"name": "llm"})));
+    server.put(DEPLOYMENTS, replicated("a", "llm", "llm", 1));
+    server.put(PODS, pod("a", "llm-0", "llm", true));
+    let mut options = hasty();
+    options.timing.renew = Duration::from_secs(1);
+    options.timing.grace = Duration::from_millis(500);
+    let (store, _guard) = start(&server, options);
+    until(&store, "the pod", |snapshot| {
+        pods_of(snapshot, "a", "llm").len() == 1
+    })
+    .await;
+    server.set_frozen(true);
+    let dead = until(&store, "every watch broken", |snapshot| {
+        snapshot
+            .health
+            .iter()
+            .all(|(_, state)| matches!(state, WatchState::Broken(_)))
+    })
+    .await;
+    assert_eq!(pods_of(&dead, "a", "llm"), ["llm-0"]);
+    server.put(PODS, pod("a", "llm-1", "llm", true));
+    server.set_frozen(false);
+    until(&store, "the new pod", |snapshot| {
+        pods_of(snapshot, "a", "llm").len() == 2
+            && snapshot
+                .health
+                .iter()
+                .all(|(_, state)| *state == WatchState::Current)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn pods_that_may_not_be_listed_are_not_taken_for_none() {
     let server = ApiServer::start().await;
     server.set_forbidden(PODS, true);

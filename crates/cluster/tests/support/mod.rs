@@ -41,6 +41,8 @@ struct State {
     missing: BTreeSet<String>,
     forbidden: BTreeSet<String>,
     down: bool,
+    /// Connections stay open and nothing is said on them.
+    frozen: bool,
     /// Grows when all running watches are cut.
     epoch: u64,
     requests: Vec<String>,
@@ -170,6 +172,18 @@ impl ApiServer {
         self.change(|state| state.down = down);
     }
 
+    /// Frozen: connections stay open, but neither answers nor events come, as after a power cut.
+    pub(crate) fn set_frozen(&self, frozen: bool) {
+        self.change(|state| state.frozen = frozen);
+    }
+
+    async fn until_thawed(&self) {
+        let mut ticks = self.ticks.subscribe();
+        while self.state.lock().frozen {
+            ticks.changed().await.unwrap();
+        }
+    }
+
     /// Ends every watch and forgets the history, so that a watch cannot go on from where it was.
     pub(crate) fn expire(&self) {
         self.change(|state| {
@@ -205,6 +219,7 @@ impl ApiServer {
         let path = request.uri().path().to_owned();
         let query = query(request.uri().query().unwrap_or_default());
         self.state.lock().requests.push(request.uri().to_string());
+        self.until_thawed().await;
         let (collection, namespace) = collection(&path);
         let state = self.state.lock();
         if let Some((status, body)) = state.fixed.get(&path) {
@@ -269,6 +284,7 @@ impl ApiServer {
         let start = (self, selected, from, ticks);
         let lines = futures::stream::unfold(start, move |(server, selected, mut at, mut ticks)| async move {
             loop {
+                server.until_thawed().await;
                 ticks.mark_unchanged();
                 let line = {
                     let state = server.state.lock();
@@ -291,7 +307,10 @@ impl ApiServer {
                 }
                 tokio::select! {
                     changed = ticks.changed() => changed.unwrap(),
-                    () = tokio::time::sleep_until(end) => return None,
+                    () = tokio::time::sleep_until(end) => {
+                        server.until_thawed().await;
+                        return None;
+                    }
                 }
             }
         });

@@ -143,12 +143,15 @@ pub enum What {
         /// Pods that are ready.
         ready: i32,
     },
+    /// The HPA controller asked for a metric.
+    MetricRead {
+        /// When it was answered, microseconds since the start.
+        until_us: i64,
+    },
     /// What the replay does not need.
     Stream {},
     /// See above.
     Push {},
-    /// See above.
-    MetricRead {},
     /// See above.
     HpaStatus {},
     /// See above.

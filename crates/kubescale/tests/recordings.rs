@@ -7,11 +7,12 @@ use std::time::Duration;
 use rheostat_kubescale::recording::{Change, Recording, Tolerance, compare, replay};
 
 fn tolerance(recording: &Recording) -> Tolerance {
-    // The HPA's syncs are followed, so only the time between its read and its write is left. KEDA's
-    // polls keep their own time, and where a cooldown ends close to one, the next may be the first.
+    // The HPA's syncs are followed, so what is left is the time from its read to its write, which is
+    // less than to the next sync even on a busy machine. KEDA's polls keep their own time, and where
+    // a cooldown ends close to one, the next may be the first.
     let polling = recording.settings.scaled_object.polling_interval.unwrap_or(30);
     Tolerance {
-        hpa: Duration::from_millis(500),
+        hpa: Duration::from_secs_f64(recording.settings.hpa_sync_s * 0.6),
         keda: Duration::from_secs(u64::from(polling) + 1),
     }
 }

@@ -83,6 +83,13 @@ fn inputs(recording: &Recording) -> Vec<(Duration, Input)> {
                 replicas,
                 status: 200..=299,
             } => Input::WrittenByOther(replicas),
+            // Pods are counted once the metrics are there, so that is the moment of a sync.
+            What::MetricRead { until_us } => {
+                if let Some((at, _)) = inputs.iter_mut().rfind(|(_, input)| matches!(input, Input::Sync)) {
+                    *at = since_start(until_us);
+                }
+                continue;
+            }
             // Another read shortly after is the same sync, trying again after a conflict.
             What::ScaleRead { by: By::Hpa } if last_read.is_none_or(|last| entry.at_us - last > 300_000) => {
                 last_read = Some(entry.at_us);

@@ -114,7 +114,7 @@ impl FastLane<'_> {
         }
     }
 
-    /// Gives the driver up for now. A session that broke is tried again at once the first time.
+    /// Gives the driver up for now: a session that broke must be shut down before there is another.
     fn close(&mut self, now: Timestamp, reason: &str) {
         self.shared.set_live(None);
         self.collector = None;

@@ -10,6 +10,9 @@ mod error;
 mod events;
 mod fields;
 mod gpm;
+mod lists;
+mod mig;
+mod readings;
 mod search;
 mod session;
 mod symbols;
@@ -18,7 +21,7 @@ pub(crate) use error::{NvmlError, Reach};
 pub(crate) use events::{Event, EventSet};
 pub(crate) use fields::{ALL_LINKS, FieldBatch, Number, field};
 pub(crate) use gpm::{GpmMetrics, GpmSample, metric};
-pub(crate) use session::{
-    Clock, Handle, MemoryInfo, Mig, OpenError, Process, ProcessBuffers, ProcessList, SampleBuffer, Session,
-    Throughput,
-};
+pub(crate) use lists::{Process, ProcessBuffers, ProcessList, SampleBuffer};
+pub(crate) use mig::Mig;
+pub(crate) use readings::{Clock, MemoryInfo, Throughput};
+pub(crate) use session::{Handle, OpenError, Session};

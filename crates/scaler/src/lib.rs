@@ -1,1 +1,25 @@
-//! The brain: watches workloads, subscribes to agents, answers KEDA.
+//! The scaler: answers KEDA from memory.
+//!
+//! Once a second every workload's triggers are evaluated into an immutable [`Snapshot`], from what
+//! the Kubernetes API says (`rheostat-cluster`) and what the agents say (`rheostat-fleet`). KEDA's
+//! calls, `/metrics` and `explain` only read the newest snapshot. Replicas of the scaler share
+//! nothing and give the same answers, since they see the same sources.
+
+mod evaluator;
+mod http;
+mod join;
+mod keda;
+mod metrics;
+mod report;
+mod run;
+mod snapshot;
+mod state;
+
+pub use evaluator::{Evaluator, Sources};
+pub use keda::StreamLimits;
+pub use report::{AnswerReport, DeviceReport, PodReport, TargetReport, TriggerReport, WorkloadReport};
+pub use run::{GRPC_PORT, HTTP_PORT, Scaler, ScalerError, ScalerOptions};
+pub use snapshot::{Snapshot, Snapshots, TriggerState, WorkloadState};
+
+/// Time between two evaluations where nothing else is set.
+pub const EVALUATION_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);

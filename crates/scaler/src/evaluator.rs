@@ -1,0 +1,296 @@
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_cluster::{
+    ScaleTarget, Stale, TargetProblem, TriggerDefinition, Workload, WorkloadId, WorkloadKind,
+};
+use rheostat_fleet::FleetView;
+use rheostat_policy::{
+    Answer, ErrorKind, Evaluation, Input, MANUAL_DEMAND_ANNOTATION, Memory, MetricType, Parsed, Signal,
+    Trigger, TriggerError, evaluate, parse_manual_demand,
+};
+use rheostat_reading::Timestamp;
+
+use crate::join;
+use crate::snapshot::{Snapshot, TriggerState, WorkloadState};
+
+/// Makes snapshots, and remembers of each trigger what the next one needs.
+#[derive(Debug, Default)]
+pub struct Evaluator {
+    known: HashMap<WorkloadId, Known>,
+    panics: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    uid: String,
+    triggers: Vec<KnownTrigger>,
+}
+
+#[derive(Debug)]
+struct KnownTrigger {
+    definition: TriggerDefinition,
+    parsed: Arc<Result<Parsed, TriggerError>>,
+    memory: Memory,
+}
+
+/// What the scaler knows at one moment, before it is evaluated.
+#[derive(Clone, Debug)]
+pub struct Sources<'a> {
+    /// What the Kubernetes API says.
+    pub cluster: &'a rheostat_cluster::Snapshot,
+    /// What the agents say.
+    pub fleet: &'a FleetView,
+}
+
+/// How long what the API server said stays good while it cannot be asked. Long enough for its
+/// rolling update, during which nobody can scale anything anyway; short enough that pods which are
+/// long gone are not taken for idle ones.
+const CLUSTER_STALE_AFTER: Duration = Duration::from_secs(60);
+
+impl Evaluator {
+    /// The answers at `now`. The same sources and times in the same order give the same answers.
+    pub fn evaluate(&mut self, now: Timestamp, sources: &Sources<'_>) -> Snapshot {
+        let cluster = sources.cluster;
+        let workloads = cluster.workloads();
+        let states = workloads
+            .iter()
+            .map(|workload| Arc::new(self.workload(now, workload, sources)))
+            .collect();
+        if cluster.synced && self.known.len() > workloads.len() {
+            let present: HashSet<_> = workloads.iter().map(|workload| &workload.id).collect();
+            self.known.retain(|id, _| present.contains(id));
+        }
+        let unfounded = (!cluster.synced).then(|| "not all workloads have been listed yet".to_owned());
+        Snapshot {
+            taken_at: Some(now),
+            workloads: states,
+            unfounded,
+        }
+    }
+
+    /// How often the evaluation of a workload panicked: a defect that costs only that workload.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics
+    }
+
+    fn workload(&mut self, now: Timestamp, workload: &Arc<Workload>, sources: &Sources<'_>) -> WorkloadState {
+        let known = self
+            .known
+            .entry(workload.id.clone())
+            .or_insert_with(|| Known::new(workload));
+        known.follow(workload);
+        let mut panics = 0;
+        let triggers = known
+            .triggers
+            .iter_mut()
+            .map(|trigger| {
+                catch_unwind(AssertUnwindSafe(|| trigger.evaluate(now, workload, sources))).unwrap_or_else(
+                    |_| {
+                        panics += 1;
+                        let reason =
+                            "the evaluation failed inside Rheostat: a defect, please report it".to_owned();
+                        TriggerState::error(
+                            trigger.definition.index,
+                            Arc::clone(&trigger.parsed),
+                            ErrorKind::Unavailable,
+                            reason,
+                        )
+                    },
+                )
+            })
+            .collect();
+        self.panics += panics;
+        WorkloadState {
+            workload: Arc::clone(workload),
+            triggers,
+        }
+    }
+}
+
+impl Known {
+    fn new(workload: &Workload) -> Self {
+        Self {
+            uid: workload.uid.clone(),
+            triggers: Vec::new(),
+        }
+    }
+
+    /// Takes over what changed of the workload, and keeps the memory of what did not.
+    fn follow(&mut self, workload: &Workload) {
+        if self.uid != workload.uid {
+            *self = Self::new(workload);
+        }
+        let unchanged = self.triggers.len() == workload.triggers.len()
+            && self
+                .triggers
+                .iter()
+                .zip(&workload.triggers)
+                .all(|(known, trigger)| known.definition == *trigger);
+        if unchanged {
+            return;
+        }
+        let mut old: Vec<Option<KnownTrigger>> = self.triggers.drain(..).map(Some).collect();
+        self.triggers = workload
+            .triggers
+            .iter()
+            .map(|definition| {
+                let parsed = Arc::new(Trigger::parse(&definition.metadata));
+                let signal = |parsed: &Result<Parsed, TriggerError>| {
+                    parsed.as_ref().ok().map(|parsed| parsed.trigger.signal())
+                };
+                // A new target or grace is no reason to forget what was watched.
+                let memory = old
+                    .iter_mut()
+                    .find_map(|known| {
+                        known.take_if(|known| {
+                            signal(&known.parsed).is_some() && signal(&known.parsed) == signal(&parsed)
+                        })
+                    })
+                    .map_or_else(Memory::new, |known| known.memory);
+                KnownTrigger {
+                    definition: definition.clone(),
+                    parsed,
+                    memory,
+                }
+            })
+            .collect();
+    }
+}
+
+impl KnownTrigger {
+    fn evaluate(&mut self, now: Timestamp, workload: &Workload, sources: &Sources<'_>) -> TriggerState {
+        let parsed = Arc::clone(&self.parsed);
+        let index = self.definition.index;
+        match self.answer(now, workload, sources) {
+            Ok((evaluation, answer)) => {
+                let at_zero = evaluation.replicas == 0;
+                TriggerState {
+                    index,
+                    parsed,
+                    evaluation: Some(Arc::new(evaluation)),
+                    answer,
+                    at_zero,
+                }
+            }
+            Err(Refusal { kind, reason }) => {
+                self.memory.answered_error(now);
+                TriggerState::error(index, parsed, kind, reason)
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        now: Timestamp,
+        workload: &Workload,
+        sources: &Sources<'_>,
+    ) -> Result<(Evaluation, Answer), Refusal> {
+        let trigger = match self.parsed.as_ref() {
+            Ok(parsed) => &parsed.trigger,
+            Err(error) => return Err(Refusal::lasting(error)),
+        };
+        let metric_type = match &self.definition.metric_type {
+            Ok(rheostat_cluster::MetricType::AverageValue) => MetricType::AverageValue,
+            Ok(rheostat_cluster::MetricType::Value) => MetricType::Value,
+            Err(error) => return Err(Refusal::lasting(error)),
+        };
+        let target = workload.target.as_ref().map_err(Refusal::of_target)?;
+        let manual = match (
+            trigger.signal(),
+            workload.annotations.get(MANUAL_DEMAND_ANNOTATION),
+        ) {
+            (Signal::Manual, Some(text)) => {
+                Some(parse_manual_demand(text).map_err(|error| Refusal::lasting(&error))?)
+            }
+            _ => None,
+        };
+        // At zero there is nothing to lose, and an error would end KEDA's push stream.
+        if target.spec_replicas > 0
+            && let Some(reason) = outdated(now, workload, target, sources.cluster)
+        {
+            return Err(Refusal {
+                kind: ErrorKind::Unavailable,
+                reason,
+            });
+        }
+        let pods = join::pods(workload, sources.fleet, trigger, now);
+        let input = Input {
+            now,
+            replicas: target.spec_replicas,
+            pods: &pods,
+            manual,
+        };
+        let evaluation = evaluate(trigger, metric_type, &input);
+        let idle_period = match workload.id.kind {
+            WorkloadKind::ScaledObject => workload.cooldown_period,
+            // A ScaledJob has no cooldown: its Jobs end by themselves.
+            WorkloadKind::ScaledJob => Duration::ZERO,
+        };
+        let answer = self
+            .memory
+            .step(now, &evaluation, &trigger.answer_settings(idle_period));
+        Ok((evaluation, answer))
+    }
+}
+
+/// An error that is answered before anything is evaluated.
+struct Refusal {
+    kind: ErrorKind,
+    reason: String,
+}
+
+impl Refusal {
+    /// Somebody has to change something.
+    fn lasting(error: &impl ToString) -> Self {
+        Self {
+            kind: ErrorKind::FailedPrecondition,
+            reason: error.to_string(),
+        }
+    }
+
+    fn of_target(problem: &TargetProblem) -> Self {
+        let kind = match problem {
+            TargetProblem::NotYet { .. } | TargetProblem::NotFound { .. } | TargetProblem::Failed { .. } => {
+                ErrorKind::Unavailable
+            }
+            TargetProblem::UnknownKind { .. }
+            | TargetProblem::NotScalable { .. }
+            | TargetProblem::Selector { .. }
+            | TargetProblem::Reference(_) => ErrorKind::FailedPrecondition,
+        };
+        Self {
+            kind,
+            reason: problem.to_string(),
+        }
+    }
+}
+
+/// Why what the API server said of `workload` is too old to rest an answer on, where it is.
+fn outdated(
+    now: Timestamp,
+    workload: &Workload,
+    target: &ScaleTarget,
+    cluster: &rheostat_cluster::Snapshot,
+) -> Option<String> {
+    let old = |stale: &Stale| now.since(stale.since) > CLUSTER_STALE_AFTER;
+    if let Some(stale) = target.stale.as_ref().filter(|stale| old(stale)) {
+        let age = now.since(stale.since);
+        return Some(format!(
+            "{} {} was last read {age:.0?} ago: {}",
+            target.kind, target.name, stale.reason
+        ));
+    }
+    let (watch, stale) = cluster
+        .health
+        .stale_for(workload)
+        .filter(|(_, stale)| old(stale))?;
+    Some(format!(
+        "the watch of {watch} has been broken for {:.0?}: {}",
+        now.since(stale.since),
+        stale.reason
+    ))
+}

@@ -1,0 +1,238 @@
+//! `/metrics`: what the scaler knows now, encoded afresh for each scrape, so that a workload that is
+//! gone leaves no series behind.
+
+use rheostat_policy::{Answer, Basis};
+use rheostat_promtext::{EncodeError, Encoder, Format, Kind};
+
+use crate::snapshot::{TriggerState, WorkloadState};
+use crate::state::State;
+
+pub(super) fn page(state: &State, format: Format) -> Result<String, EncodeError> {
+    let mut encoder = Encoder::new(format);
+    scaler(&mut encoder, state)?;
+    sources(&mut encoder, state)?;
+    triggers(&mut encoder, state)?;
+    Ok(encoder.finish())
+}
+
+fn scaler(encoder: &mut Encoder, state: &State) -> Result<(), EncodeError> {
+    encoder
+        .family(
+            "rheostat_scaler_build_info",
+            Kind::Info,
+            "",
+            "Version of the running scaler.",
+        )?
+        .info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+    let mut calls = encoder.family(
+        "rheostat_scaler_keda_calls_total",
+        Kind::Counter,
+        "",
+        "Calls of KEDA's contract by method and gRPC code.",
+    )?;
+    for (method, code, count) in state.calls.all() {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 calls")]
+        calls.sample(&[("method", method), ("code", &code)], count as f64)?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a small count")]
+    encoder
+        .family(
+            "rheostat_scaler_push_streams",
+            Kind::Gauge,
+            "",
+            "Push streams that KEDA holds open.",
+        )?
+        .sample(&[], state.calls.streams() as f64)?;
+    encoder
+        .family(
+            "rheostat_scaler_evaluations_total",
+            Kind::Counter,
+            "",
+            "Evaluations of all workloads since the start.",
+        )?
+        .sample(&[], state.evaluations.value())?;
+    encoder
+        .family(
+            "rheostat_scaler_evaluation_panics_total",
+            Kind::Counter,
+            "",
+            "Evaluations of a trigger that failed inside Rheostat: each is a defect.",
+        )?
+        .sample(&[], state.panics.value())?;
+    encoder
+        .family(
+            "rheostat_scaler_evaluation_duration_seconds",
+            Kind::Histogram,
+            "seconds",
+            "Time that one evaluation of all workloads takes.",
+        )?
+        .histogram(&[], &state.evaluation_duration.snapshot())?;
+    if let Some(taken_at) = state.snapshots.latest().taken_at {
+        encoder
+            .family(
+                "rheostat_scaler_evaluation_timestamp_seconds",
+                Kind::Gauge,
+                "seconds",
+                "When all workloads were last evaluated.",
+            )?
+            .sample(&[], seconds(taken_at))?;
+    }
+    Ok(())
+}
+
+fn sources(encoder: &mut Encoder, state: &State) -> Result<(), EncodeError> {
+    let fleet = state.fleet.view();
+    let mut agents = encoder.family(
+        "rheostat_scaler_agent_connected",
+        Kind::Gauge,
+        "",
+        "Whether the stream of an agent is open (1) or not (0).",
+    )?;
+    for agent in fleet.agents() {
+        let node = agent.node.as_deref().unwrap_or_default();
+        let connected = f64::from(u8::from(agent.connected_since.is_some()));
+        agents.sample(&[("address", &agent.address), ("node", node)], connected)?;
+    }
+    let mut heard = encoder.family(
+        "rheostat_scaler_node_snapshot_timestamp_seconds",
+        Kind::Gauge,
+        "seconds",
+        "When the newest snapshot of a node arrived.",
+    )?;
+    let mut nodes: Vec<_> = fleet.nodes().collect();
+    nodes.sort_by(|a, b| a.node.cmp(&b.node));
+    for node in nodes {
+        heard.sample(&[("node", &node.node)], seconds(node.received_at))?;
+    }
+    let mut malformed = encoder.family(
+        "rheostat_scaler_agent_malformed_total",
+        Kind::Counter,
+        "",
+        "Parts of an agent's snapshots that were skipped because they made no sense.",
+    )?;
+    for agent in fleet.agents() {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+        malformed.sample(&[("address", &agent.address)], agent.malformed as f64)?;
+    }
+    let cluster = state.cluster.snapshot();
+    let mut watches = encoder.family(
+        "rheostat_scaler_watch_current",
+        Kind::Gauge,
+        "",
+        "Whether a watch on the Kubernetes API is current (1) or starting or broken (0).",
+    )?;
+    for (watch, health) in cluster.health.iter() {
+        let namespace = watch.namespace.as_deref().unwrap_or_default();
+        let current = matches!(health, rheostat_cluster::WatchState::Current);
+        let labels = [("resource", watch.resource.plural()), ("namespace", namespace)];
+        watches.sample(&labels, f64::from(u8::from(current)))?;
+    }
+    Ok(())
+}
+
+fn triggers(encoder: &mut Encoder, state: &State) -> Result<(), EncodeError> {
+    let snapshot = state.snapshots.latest();
+    let workloads = snapshot.workloads();
+    #[expect(clippy::cast_precision_loss, reason = "a count of workloads")]
+    encoder
+        .family(
+            "rheostat_scaler_workloads",
+            Kind::Gauge,
+            "",
+            "ScaledObjects and ScaledJobs with external triggers.",
+        )?
+        .sample(&[], workloads.len() as f64)?;
+    let mut each = |name: &str, help: &str, number: &dyn Fn(&TriggerState) -> Option<f64>| {
+        let mut family = encoder.family(name, Kind::Gauge, "", help)?;
+        for (workload, trigger) in all(workloads) {
+            if let Some(number) = number(trigger) {
+                let index = trigger.index.to_string();
+                family.sample(&labels(workload, trigger, &index), number)?;
+            }
+        }
+        Ok::<_, EncodeError>(())
+    };
+    each(
+        "rheostat_trigger_value",
+        "The value that KEDA is given, in the unit of the trigger's target; missing while it is an error.",
+        &|trigger| trigger.answer.value(),
+    )?;
+    each("rheostat_trigger_target", "The trigger's target.", &|trigger| {
+        Some(trigger.trigger()?.target())
+    })?;
+    each(
+        "rheostat_trigger_active",
+        "Whether KEDA is told that there is demand (1) or none (0); missing while it is an error.",
+        &|trigger| trigger.answer.active().map(|active| f64::from(u8::from(active))),
+    )?;
+    each("rheostat_trigger_ready_pods", "Pods that serve.", &|trigger| {
+        Some(f64::from(trigger.evaluation.as_ref()?.coverage.ready))
+    })?;
+    each(
+        "rheostat_trigger_known_pods",
+        "Pods that serve and could be read.",
+        &|trigger| Some(f64::from(trigger.evaluation.as_ref()?.coverage.known)),
+    )?;
+    let mut answers = encoder.family(
+        "rheostat_trigger_answer",
+        Kind::Gauge,
+        "",
+        "What the trigger's answer rests on: 1 for the basis in force.",
+    )?;
+    for (workload, trigger) in all(workloads) {
+        let index = trigger.index.to_string();
+        let mut labels = labels(workload, trigger, &index).to_vec();
+        labels.push(("basis", basis(&trigger.answer)));
+        answers.sample(&labels, 1.0)?;
+    }
+    Ok(())
+}
+
+fn all(workloads: &[std::sync::Arc<WorkloadState>]) -> impl Iterator<Item = (&WorkloadState, &TriggerState)> {
+    workloads.iter().flat_map(|workload| {
+        workload
+            .triggers
+            .iter()
+            .map(move |trigger| (&**workload, trigger))
+    })
+}
+
+fn labels<'a>(
+    workload: &'a WorkloadState,
+    trigger: &TriggerState,
+    index: &'a str,
+) -> [(&'static str, &'a str); 5] {
+    let id = &workload.workload.id;
+    let signal = trigger.trigger().map_or("", |trigger| trigger.signal().name());
+    [
+        ("namespace", &id.namespace),
+        ("name", &id.name),
+        ("kind", id.kind.as_str()),
+        ("trigger", index),
+        ("signal", signal),
+    ]
+}
+
+fn basis(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Value {
+            basis: Basis::Current,
+            ..
+        } => "current",
+        Answer::Value {
+            basis: Basis::Held { .. },
+            ..
+        } => "held",
+        Answer::Value {
+            basis: Basis::Watching { .. },
+            ..
+        } => "watching",
+        Answer::AtZero => "at_zero",
+        Answer::Error { .. } => "error",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a microsecond more or less")]
+fn seconds(moment: rheostat_reading::Timestamp) -> f64 {
+    (moment.unix_nanos() / 1_000) as f64 / 1e6
+}

@@ -1,0 +1,134 @@
+//! Pods, the devices they hold, and what was read of them: the input of a trigger's evaluation.
+//!
+//! The one place where Kubernetes' view and the agents' view meet. A workload sees only devices
+//! that the kubelet says its own pods hold (invariant 3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_cluster::{Pod, Workload};
+use rheostat_fleet::{ClaimView, DeviceView, FleetView, NodeView, SourceState};
+use rheostat_policy::{Claim, DeviceInput, PodInput, PodState, Trigger, Unseen};
+use rheostat_reading::{Absent, Observed, Quantity, Timestamp};
+
+/// The pods of `workload` with what `trigger` wants to know of their devices at `now`.
+///
+/// Finished pods are left out: they hold nothing, whatever an old kubelet lists
+/// (kubernetes/kubernetes #119423).
+pub(crate) fn pods(
+    workload: &Workload,
+    fleet: &FleetView,
+    trigger: &Trigger,
+    now: Timestamp,
+) -> Vec<PodInput> {
+    workload
+        .pods
+        .iter()
+        .filter(|pod| !pod.finished())
+        .map(|pod| {
+            let state = state(pod);
+            let devices = match (trigger.signal().quantity(), state) {
+                (Some(quantity), PodState::Ready) => {
+                    devices(pod, fleet, quantity, trigger.stale_after(), now)
+                }
+                // Nobody looks at them.
+                _ => Ok(Vec::new()),
+            };
+            PodInput {
+                name: pod.name.as_str().into(),
+                state,
+                devices,
+            }
+        })
+        .collect()
+}
+
+fn state(pod: &Pod) -> PodState {
+    if pod.terminating {
+        PodState::Terminating
+    } else if pod.serves() {
+        PodState::Ready
+    } else {
+        PodState::NotReady
+    }
+}
+
+fn devices(
+    pod: &Pod,
+    fleet: &FleetView,
+    quantity: Quantity,
+    stale_after: Duration,
+    now: Timestamp,
+) -> Result<Vec<DeviceInput>, Unseen> {
+    // A pod that serves has a node; one without is told apart by the empty name.
+    let name = pod.node.as_deref().unwrap_or_default();
+    let node = fleet.node(name).ok_or_else(|| Unseen::NoAgent {
+        node: name.to_owned(),
+    })?;
+    let age = node.age(now);
+    if age > stale_after {
+        return Err(Unseen::AgentSilent {
+            node: name.to_owned(),
+            age,
+        });
+    }
+    let unattributed = |reason: String| Unseen::Unattributed {
+        node: name.to_owned(),
+        reason,
+    };
+    match &node.attribution {
+        SourceState::Current => {}
+        SourceState::Stale { last_read, .. } if now.since(*last_read) <= stale_after => {}
+        SourceState::Stale { last_read, reason } => {
+            let ago = now.since(*last_read);
+            return Err(unattributed(format!("{reason} (last read {ago:.1?} ago)")));
+        }
+        SourceState::Unknown { reason } => return Err(unattributed(reason.clone())),
+    }
+    let mut devices = node
+        .claims_of(&pod.namespace, &pod.name)
+        .iter()
+        .map(|claim| {
+            held(node, claim)
+                .map(|device| (claim, device))
+                .map_err(&unattributed)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    // Containers of one pod can hold the same device; it counts once.
+    devices.sort_by(|(_, a), (_, b)| (a.index, &a.id).cmp(&(b.index, &b.id)));
+    devices.dedup_by(|(_, a), (_, b)| a.id == b.id);
+    Ok(devices
+        .into_iter()
+        .map(|(claim, device)| DeviceInput {
+            id: Arc::clone(&device.id),
+            model: Arc::clone(&device.model),
+            claim: if claim.shared {
+                Claim::Shared
+            } else {
+                Claim::Exclusive
+            },
+            observed: observed(claim, device, quantity),
+        })
+        .collect())
+}
+
+fn held<'a>(node: &'a NodeView, claim: &ClaimView) -> Result<&'a DeviceView, String> {
+    let Some(id) = claim.device.as_deref() else {
+        let reason = claim.unresolved.as_deref().unwrap_or("no reason given");
+        return Err(format!(
+            "device id {:?} is not resolved: {reason}",
+            claim.kubelet_id
+        ));
+    };
+    node.device(id)
+        .ok_or_else(|| format!("device {id} is claimed but not listed"))
+}
+
+fn observed(claim: &ClaimView, device: &DeviceView, quantity: Quantity) -> Observed {
+    let readings = match (claim.shared, claim.share.is_empty()) {
+        (false, _) => &device.readings,
+        (true, false) => &claim.share,
+        (true, true) => return Err(Absent::Unattributable),
+    };
+    readings.get(quantity).copied().map_err(Clone::clone)
+}

@@ -1,19 +1,24 @@
+mod activity;
+mod counters;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use rheostat_reading::{Absent, Amount, Quality, Quantity, Reading, Timestamp};
+use rheostat_reading::{Absent, Quantity, Timestamp};
 
-use crate::duty_cycle::{Duty, DutyCycle};
+use crate::duty_cycle::DutyCycle;
 use crate::gpm_reader::GpmReader;
 use crate::nvml::{
-    Clock, FieldBatch, GpmMetrics, Handle, NvmlError, ProcessBuffers, Reach, SampleBuffer, Session, field,
+    Clock, FieldBatch, GpmMetrics, Handle, NvmlError, ProcessBuffers, Reach, SampleBuffer, Session,
 };
 use crate::partition_reader::PartitionReader;
 use crate::processes::{self, ProcessReader};
-use crate::sheet::{Sheet, ratio_of_percent};
+use crate::sheet::Sheet;
 use crate::throttle::throttle_reasons;
 use crate::traffic::{NvlinkCounters, PcieCounters};
 use crate::{Device, DeviceId, DeviceKind};
+
+pub(crate) use activity::read_duty;
 
 /// Everything that is kept of one GPU from tick to tick.
 pub(crate) struct GpuReader {
@@ -52,17 +57,6 @@ pub(crate) struct Tick<'a> {
     pub(crate) samples: &'a mut SampleBuffer,
     pub(crate) process_buffers: &'a mut ProcessBuffers,
     pub(crate) gpm_metrics: &'a mut GpmMetrics,
-}
-
-/// How far back NVML's utilisation rates look, at most: their period is 1/6 s to 1 s by product.
-const RATES_WINDOW: Duration = Duration::from_secs(1);
-
-/// How busy the device was since the last tick: mean utilisation, and the part of the time in which
-/// it was above the threshold.
-struct Activity {
-    utilization: f64,
-    busy: f64,
-    window: Duration,
 }
 
 impl GpuReader {
@@ -301,168 +295,6 @@ impl GpuReader {
         Ok(())
     }
 
-    /// Utilisation, duty cycle and what GPM knows of the SMs and the memory's bandwidth.
-    fn read_activity(&mut self, sheet: &mut Sheet, tick: &mut Tick<'_>, at: Timestamp) {
-        let session = tick.session;
-        let rates = session.utilization_rates(self.handle);
-        let activity: Result<Activity, Absent> = self.sampled_activity(tick, at).map_or_else(
-            || {
-                let utilization = sheet
-                    .seen(rates)
-                    .and_then(|(percent, _)| ratio_of_percent(percent.into()))?;
-                let busy = if utilization >= tick.busy_threshold {
-                    1.0
-                } else {
-                    0.0
-                };
-                Ok(Activity {
-                    utilization,
-                    busy,
-                    window: RATES_WINDOW,
-                })
-            },
-            Ok,
-        );
-        let gpm = &self.gpm[0];
-        for quantity in [Quantity::SmActive, Quantity::SmOccupancy, Quantity::TensorActive] {
-            sheet.set(quantity, gpm.get(quantity));
-        }
-        // Where there is no GPM to tell the part of the bandwidth, the part of the time in which memory was
-        // accessed stands in for it: that assumes full speed in that time, hence `Estimated`. A GPM that
-        // fails for a while is absent: the meaning must not change from one tick to the next.
-        let bandwidth = match gpm.get(Quantity::MemoryBandwidth) {
-            Err(Absent::NotSupported) => sheet
-                .seen(rates)
-                .and_then(|(_, percent)| ratio_of_percent(percent.into()))
-                .and_then(|ratio| {
-                    let amount =
-                        Amount::new(ratio, Quantity::MemoryBandwidth.unit()).ok_or(Absent::NotYet)?;
-                    Ok(Reading {
-                        amount,
-                        at,
-                        window: RATES_WINDOW,
-                        quality: Quality::Estimated,
-                    })
-                }),
-            other => other,
-        };
-        sheet.set(Quantity::MemoryBandwidth, bandwidth);
-        let busy = match (&activity, gpm.get(Quantity::SmActive)) {
-            (Ok(activity), _) => Ok(activity.busy),
-            (Err(_), Ok(active)) => Ok(if active.amount.value() >= tick.busy_threshold {
-                1.0
-            } else {
-                0.0
-            }),
-            (Err(reason), Err(_)) => Err(reason.clone()),
-        };
-        read_duty(sheet, &mut self.duty, busy, self.last_tick, at);
-        match activity {
-            Ok(Activity {
-                utilization, window, ..
-            }) => {
-                sheet.measured(Quantity::Utilization, Ok(utilization), at, window);
-            }
-            Err(reason) => sheet.absent(Quantity::Utilization, reason),
-        }
-    }
-
-    /// The driver's own sub-second samples since the last tick, all of equal weight as they are of
-    /// equal length; `None` where there are none, so that the rates are to be used. An error here is
-    /// told by the rates too.
-    fn sampled_activity(&mut self, tick: &mut Tick<'_>, at: Timestamp) -> Option<Activity> {
-        let since = self.newest_sample;
-        tick.session
-            .utilization_samples(self.handle, since, tick.samples)
-            .ok()?;
-        let newest = tick.samples.iter().map(|(time, _)| time).max()?;
-        self.newest_sample = newest.max(since);
-        // The first look finds some twenty seconds of history, of which only the last one is of now.
-        let oldest = if since == 0 {
-            newest.saturating_sub(1_000_000)
-        } else {
-            since
-        };
-        let (mut sum, mut busy, mut count) = (0.0, 0.0, 0.0);
-        for (_, number) in tick.samples.iter().filter(|(time, _)| *time > oldest) {
-            let percent = number
-                .unsigned()
-                .and_then(|percent| u32::try_from(percent).ok())
-                .map(f64::from);
-            if let Some(Ok(ratio)) = percent.map(ratio_of_percent) {
-                sum += ratio;
-                busy += if ratio >= tick.busy_threshold { 1.0 } else { 0.0 };
-                count += 1.0;
-            }
-        }
-        let window = self.last_tick.map_or(RATES_WINDOW, |last| at.since(last));
-        (count > 0.0).then(|| Activity {
-            utilization: sum / count,
-            busy: busy / count,
-            window,
-        })
-    }
-
-    /// All that is counted: one call for most, the single calls for what the driver has no field for.
-    fn read_counters(&mut self, sheet: &mut Sheet, session: &Session, clock: &rheostat_reading::Clock) {
-        let gpu = self.handle;
-        let batch = &mut self.batch;
-        batch.clear();
-        for id in [
-            field::ENERGY,
-            field::ECC_CORRECTED,
-            field::ECC_UNCORRECTED,
-            field::PCIE_REPLAYS,
-        ] {
-            batch.ask(id, 0);
-        }
-        PcieCounters::ask(batch);
-        self.nvlink.ask(batch);
-        let whole = session.read_fields(gpu, batch);
-        let at = clock.now();
-        let field = |id, scope| whole.and_then(|()| batch.get(id, scope));
-        let counter = |id, call: &dyn Fn() -> Result<u64, NvmlError>| match field(id, 0) {
-            Ok(number) => number.unsigned().ok_or(NvmlError::ARGUMENT_VERSION_MISMATCH),
-            Err(error) if error.is_unsupported() || error == NvmlError::INVALID_ARGUMENT => call(),
-            Err(error) => Err(error),
-        };
-        let joules =
-            counter(field::ENERGY, &|| session.energy(gpu)).map(|millijoules| millijoules as f64 / 1000.0);
-        sheet.measured(Quantity::Energy, joules, at, Duration::ZERO);
-        for (quantity, count) in [
-            (
-                Quantity::EccCorrected,
-                counter(field::ECC_CORRECTED, &|| session.ecc_errors(gpu, true)),
-            ),
-            (
-                Quantity::EccUncorrected,
-                counter(field::ECC_UNCORRECTED, &|| session.ecc_errors(gpu, false)),
-            ),
-            (
-                Quantity::PcieReplays,
-                counter(field::PCIE_REPLAYS, &|| session.pcie_replays(gpu).map(u64::from)),
-            ),
-        ] {
-            sheet.measured(quantity, count.map(|count| count as f64), at, Duration::ZERO);
-        }
-        let gpm = &self.gpm[0];
-        let pcie = self.pcie.read(field, at);
-        let of_gpm = (gpm.get(Quantity::PcieTx), gpm.get(Quantity::PcieRx));
-        // What only the slow lane can tell is put in its place by the fast lane.
-        self.wants_slow_pcie = pcie.is_none() && !matches!(of_gpm, (Ok(_) | Err(Absent::NotYet), _));
-        let (tx, rx) = pcie.unwrap_or(if self.wants_slow_pcie {
-            (Err(Absent::NotYet), Err(Absent::NotYet))
-        } else {
-            of_gpm
-        });
-        sheet.set(Quantity::PcieTx, tx);
-        sheet.set(Quantity::PcieRx, rx);
-        let nvlink = self.nvlink.read(field, at);
-        let (tx, rx) = nvlink.unwrap_or_else(|| (gpm.get(Quantity::NvlinkTx), gpm.get(Quantity::NvlinkRx)));
-        sheet.set(Quantity::NvlinkTx, tx);
-        sheet.set(Quantity::NvlinkRx, rx);
-    }
-
     fn identity(&self) -> Device {
         Device {
             index: self.index,
@@ -500,35 +332,6 @@ pub(crate) fn faulty(device: Device, fault: &str, reason: &Absent) -> Device {
         processes: Vec::new(),
         processes_absent: Some(reason.clone()),
         ..device
-    }
-}
-
-/// Feeds `duty` with the time since the last tick, and reads it.
-pub(crate) fn read_duty(
-    sheet: &mut Sheet,
-    duty: &mut DutyCycle,
-    busy: Result<f64, Absent>,
-    last_tick: Option<Timestamp>,
-    at: Timestamp,
-) {
-    if let (Ok(busy), Some(last)) = (&busy, last_tick) {
-        duty.observe(last, at, *busy);
-    }
-    match duty.read(at) {
-        Duty::Known { busy, observed } => {
-            sheet
-                .readings
-                .put(Quantity::DutyCycle, busy, at, observed, Quality::Derived);
-        }
-        Duty::NotYet => sheet.absent(Quantity::DutyCycle, busy.err().unwrap_or(Absent::NotYet)),
-        Duty::TooFew { observed, of } => sheet.absent(
-            Quantity::DutyCycle,
-            busy.err().unwrap_or_else(|| {
-                Absent::Failed(format!(
-                    "only {observed:.1?} of the last {of:.1?} could be observed"
-                ))
-            }),
-        ),
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod nvml_clients;
 mod proto;
 
 #[derive(Parser)]
@@ -18,12 +19,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run nvidia-ml-py, gpustat, nvitop and go-nvml against fake-nvml and compare what they print.
+    NvmlClients,
     /// Make the Rust code of the gRPC services anew from the .proto files.
     Proto,
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::NvmlClients => nvml_clients::run(),
         Task::Proto => proto::generate(),
     };
     match outcome {

@@ -316,6 +316,20 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_readme_is_a_scenario() {
+        let readme = include_str!("../README.md");
+        let example = readme
+            .split("```json\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
+        let scenario = Scenario::parse(example.as_bytes()).unwrap();
+        assert_eq!(scenario.gpus.len(), 2);
+    }
+
+    #[test]
     fn what_is_written_is_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("scenario.json");

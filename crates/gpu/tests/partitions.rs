@@ -3,10 +3,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use nvidia_ml::{ErrorCode, Fault, Mig, MigInstance, Process, Scenario};
-use rheostat_gpu::{Device, DeviceKind, GpuSnapshot, resolve};
-use rheostat_reading::{Absent, Quality, Quantity};
-use support::{Machine, assert_near, constant, reading};
+use rheostat_gpu::{Device, DeviceKind, GpuSnapshot, SamplerOptions, resolve};
+use rheostat_reading::{Absent, Clock, Quality, Quantity};
+use support::{Machine, assert_near, constant, fast, reading};
 
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
@@ -178,6 +180,34 @@ fn a_new_layout_is_followed_by_uuid() {
     machine.change(&partitioned(two()));
     machine.wait("partitions again", |snapshot| {
         find(snapshot, "MIG-aaaa").map(|_| ())
+    });
+}
+
+#[test]
+fn the_drivers_event_alone_makes_a_new_partition_known() {
+    let directory = tempfile::tempdir().unwrap();
+    nvidia_ml::install(directory.path(), &partitioned(two())).unwrap();
+    // Nothing is enumerated for an hour unless an event asks for it.
+    let options = SamplerOptions {
+        slow_period: Duration::from_secs(3600),
+        ..fast()
+    };
+    let machine = Machine::in_directory(directory, options, Clock::system());
+    let mut snapshots = 0;
+    machine.wait("a partition that came later", |snapshot| {
+        find(snapshot, "MIG-aaaa")?;
+        // An event from before the sampler listens is lost: the layout changes until it does.
+        if snapshots % 40 == 0 {
+            let mut layout = two();
+            layout.push(instance("1g.10gb", &format!("MIG-new-{snapshots}"), 0.0, 0.0));
+            machine.change(&partitioned(layout));
+        }
+        snapshots += 1;
+        snapshot
+            .devices
+            .iter()
+            .any(|device| device.id.as_str().starts_with("MIG-new"))
+            .then_some(())
     });
 }
 

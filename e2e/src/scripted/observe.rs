@@ -1,14 +1,15 @@
 //! Watches of the objects of one workload.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, core::DynamicObject};
+use kube::{Api, ResourceExt as _, core::DynamicObject};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -24,22 +25,22 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Starts to watch the Deployment, the HPA, the ScaledObject and the events of a namespace;
+    /// Starts to watch the Deployment, its pods, the HPA, the ScaledObject and the events of a namespace;
     /// times count from `start`.
     pub(crate) async fn start(case: &Case, start: Timestamp) -> Result<Self> {
         let seen = Arc::<Mutex<Vec<(Timestamp, What)>>>::default();
         let mut tasks = JoinSet::new();
-        let mut last = None;
-        let replicas = changes(case.deployments()).map_ok(move |deployment: Deployment| {
-            let now = Replicas::of(&deployment);
-            let changed = last.replace(now) != Some(now);
-            changed.then_some(What::Replicas {
-                wanted: now.wanted,
-                existing: now.existing,
-                ready: now.ready,
-            })
-        });
-        tasks.spawn(note(replicas, Arc::clone(&seen)));
+        let replicas = Arc::<Mutex<ReplicaCounts>>::default();
+        let counts = Arc::clone(&replicas);
+        let deployments = changes(case.deployments())
+            .map_ok(move |deployment: Deployment| counts.lock().deployment(&deployment));
+        tasks.spawn(note(deployments, Arc::clone(&seen)));
+        let pods: Api<Pod> = Api::namespaced(case.client(), &case.namespace);
+        let pods = watcher(pods, watcher::Config::default())
+            .default_backoff()
+            .map(|item| item.context("watching pods"))
+            .map_ok(move |event| replicas.lock().pod(event));
+        tasks.spawn(note(pods, Arc::clone(&seen)));
 
         let client = case.client();
         let hpas = of_kind(
@@ -77,6 +78,57 @@ impl Observer {
     pub(crate) fn seen(&self) -> Vec<(Timestamp, What)> {
         self.seen.lock().clone()
     }
+}
+
+/// The replica counts as the HPA controller knows them: how many pods are ready, it asks the pods.
+/// What the Deployment says of them is some 100 ms older.
+#[derive(Default)]
+struct ReplicaCounts {
+    deployment: Option<Replicas>,
+    ready: BTreeSet<String>,
+    pods_listed: bool,
+    last: Option<What>,
+}
+
+impl ReplicaCounts {
+    fn deployment(&mut self, deployment: &Deployment) -> Option<What> {
+        self.deployment = Some(Replicas::of(deployment));
+        self.changed()
+    }
+
+    fn pod(&mut self, event: watcher::Event<Pod>) -> Option<What> {
+        match event {
+            watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) if is_ready(&pod) => {
+                self.ready.insert(pod.name_any());
+            }
+            watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) | watcher::Event::Delete(pod) => {
+                self.ready.remove(&pod.name_any());
+            }
+            watcher::Event::Init => self.ready.clear(),
+            watcher::Event::InitDone => self.pods_listed = true,
+        }
+        self.changed()
+    }
+
+    /// The counts, once all of them are known, if they are others than the last time.
+    fn changed(&mut self) -> Option<What> {
+        let Replicas { wanted, existing, .. } = self.deployment.filter(|_| self.pods_listed)?;
+        let ready = i32::try_from(self.ready.len()).unwrap_or(i32::MAX);
+        let now = What::Replicas {
+            wanted,
+            existing,
+            ready,
+        };
+        (self.last.as_ref() != Some(&now)).then(|| self.last.insert(now).clone())
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn changes<K>(api: Api<K>) -> impl Stream<Item = Result<K>> + Send

@@ -18,6 +18,9 @@ pub(crate) struct Recording {
     pub(crate) format: u32,
     pub(crate) name: String,
     pub(crate) description: String,
+    /// When it began, in microseconds since the Unix epoch: statuses hold whole seconds of that
+    /// clock.
+    pub(crate) start_unix_us: i64,
     pub(crate) settings: Settings,
     /// The script as it was written; times count from the start of the recording.
     pub(crate) script: Vec<Step>,
@@ -96,7 +99,8 @@ pub(crate) enum What {
     },
     /// Somebody set the replica count.
     ScaleWrite { by: By, replicas: i32, status: u16 },
-    /// The Deployment and its pods, at each change.
+    /// The replicas that the Deployment asks for and that exist, and the pods that are ready, at each
+    /// change.
     Replicas { wanted: i32, existing: i32, ready: i32 },
     /// The status of the HPA, at each change.
     HpaStatus {

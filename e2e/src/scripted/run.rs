@@ -133,6 +133,7 @@ impl Scripted {
             format: FORMAT,
             name: name.to_owned(),
             description: sequence.description.clone(),
+            start_unix_us: self.start.as_microsecond(),
             settings: Settings {
                 kubernetes,
                 keda,

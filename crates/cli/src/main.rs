@@ -1,3 +1,56 @@
-//! The `rheostat` binary.
+//! The `rheostat` binary: arguments, wiring, output.
 
-fn main() {}
+mod agent;
+mod demo;
+mod explain;
+mod gpu;
+mod logging;
+mod scaler;
+mod security;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// GPU-aware autoscaling for Kubernetes.
+#[derive(Parser)]
+#[command(name = "rheostat", version, about, max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    logging: logging::LogArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read this node's GPUs and stream what they do and who holds them.
+    Agent(Box<agent::AgentArguments>),
+    /// Answer KEDA: one number for each trigger.
+    Scaler(Box<scaler::ScalerArguments>),
+    /// Show the whole path on this machine, without a cluster and without a GPU.
+    Demo(Box<demo::DemoArguments>),
+    /// Show this machine's GPUs.
+    Gpu(gpu::GpuArguments),
+    /// Say why a workload's number is what it is.
+    Explain(explain::ExplainArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = logging::start(&arguments.logging).and_then(|()| match arguments.command {
+        Command::Agent(arguments) => agent::run(*arguments),
+        Command::Scaler(arguments) => scaler::run(*arguments),
+        Command::Demo(arguments) => demo::run(*arguments),
+        Command::Gpu(arguments) => gpu::run(&arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rheostat: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,170 @@
+use std::net::SocketAddr;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use rheostat_cluster::{WatchOptions, WatchTiming, watch_cluster, watch_endpoints};
+use rheostat_fleet::{AgentEndpoint, Fleet, FleetOptions};
+use rheostat_reading::Clock;
+use rheostat_scaler::{GRPC_PORT, HTTP_PORT, Scaler, ScalerOptions};
+use tokio::sync::watch;
+
+use crate::security::{client_arguments, server_arguments};
+use crate::stop;
+
+/// `rheostat scaler`.
+#[derive(Args)]
+pub(crate) struct ScalerArguments {
+    /// Where KEDA calls.
+    #[arg(long, env = "RHEOSTAT_GRPC_LISTEN", value_name = "ADDRESS", default_value_t = SocketAddr::from(([0, 0, 0, 0], GRPC_PORT)))]
+    grpc_listen: SocketAddr,
+    #[command(flatten)]
+    grpc: GrpcSecurity,
+    /// Where /metrics, /healthz, /readyz and /v1 are served.
+    #[arg(long, env = "RHEOSTAT_HTTP_LISTEN", value_name = "ADDRESS", default_value_t = SocketAddr::from(([0, 0, 0, 0], HTTP_PORT)))]
+    http_listen: SocketAddr,
+    #[command(flatten)]
+    http: HttpSecurity,
+    #[command(flatten)]
+    agents: Agents,
+    #[command(flatten)]
+    agent_security: AgentSecurity,
+    /// Look only at ScaledObjects of this namespace; may be repeated. All namespaces where it is
+    /// left out.
+    #[arg(
+        long = "namespace",
+        env = "RHEOSTAT_NAMESPACES",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    namespaces: Vec<String>,
+}
+
+/// Where the agents are.
+#[derive(Args)]
+#[group(multiple = false)]
+struct Agents {
+    /// The agents' headless Service.
+    #[arg(
+        long,
+        env = "RHEOSTAT_AGENTS_SERVICE",
+        value_name = "NAMESPACE/SERVICE:PORT-NAME",
+        default_value = "rheostat/rheostat-agent:grpc"
+    )]
+    agents_service: String,
+    /// The agents' addresses, where they are no Service; may be repeated.
+    #[arg(
+        long = "agent",
+        env = "RHEOSTAT_AGENTS",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
+    agents: Vec<String>,
+}
+
+server_arguments! {
+    /// Protection of the gRPC port.
+    GrpcSecurity, "", "RHEOSTAT_"
+}
+
+server_arguments! {
+    /// Protection of the HTTP port.
+    HttpSecurity, "http-", "RHEOSTAT_HTTP_"
+}
+
+client_arguments! {
+    /// Protection of the connections to the agents.
+    AgentSecurity, "agent-", "RHEOSTAT_AGENT_"
+}
+
+/// Runs until it is asked to stop.
+pub(crate) fn run(arguments: ScalerArguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = stop::on_signal()?;
+        let clock = Clock::system();
+        let options = ScalerOptions {
+            grpc_address: arguments.grpc_listen,
+            grpc_security: arguments.grpc.load().context("gRPC port")?,
+            http_address: arguments.http_listen,
+            http_security: arguments.http.load().context("HTTP port")?,
+            ..ScalerOptions::plaintext()
+        };
+        let client = kube::Client::try_default()
+            .await
+            .context("no Kubernetes API to talk to")?;
+        let watch = WatchOptions {
+            namespaces: arguments.namespaces,
+            ..WatchOptions::default()
+        };
+        let (cluster, _cluster_guard) = watch_cluster(client.clone(), watch, clock.clone());
+        let (endpoints, _endpoints_guard) = find_agents(arguments.agents, client, clock.clone())?;
+        let security = arguments
+            .agent_security
+            .load()
+            .context("connections to the agents")?;
+        let fleet = Fleet::start(FleetOptions::new(security), clock.clone(), endpoints);
+        let scaler = Scaler::start(options, clock, cluster, fleet, shutdown).await?;
+        tracing::info!(grpc = %scaler.grpc_address(), http = %scaler.http_address(), "scaler started");
+        scaler.finished().await?;
+        Ok(())
+    })
+}
+
+/// Ends the search for agents when it is dropped.
+struct SearchGuard {
+    _task: Option<tokio_util::task::AbortOnDropHandle<()>>,
+    _fixed: Option<watch::Sender<Vec<AgentEndpoint>>>,
+}
+
+/// The agents' addresses as they come and go.
+fn find_agents(
+    agents: Agents,
+    client: kube::Client,
+    clock: Clock,
+) -> anyhow::Result<(watch::Receiver<Vec<AgentEndpoint>>, SearchGuard)> {
+    if !agents.agents.is_empty() {
+        let fixed = agents
+            .agents
+            .into_iter()
+            .map(|address| AgentEndpoint { address, node: None })
+            .collect();
+        let (sender, receiver) = watch::channel(fixed);
+        return Ok((
+            receiver,
+            SearchGuard {
+                _task: None,
+                _fixed: Some(sender),
+            },
+        ));
+    }
+    let service = agents.agents_service;
+    let (namespace, name, port) = service
+        .split_once('/')
+        .and_then(|(namespace, rest)| rest.split_once(':').map(|(name, port)| (namespace, name, port)))
+        .filter(|(namespace, name, port)| ![namespace, name, port].iter().any(|part| part.is_empty()))
+        .ok_or_else(|| {
+            anyhow!("--agents-service {service:?} is not NAMESPACE/SERVICE:PORT-NAME, such as rheostat/rheostat-agent:grpc")
+        })?;
+    let mut found = watch_endpoints(client, namespace, name, port, WatchTiming::default(), clock);
+    let (sender, receiver) = watch::channel(Vec::new());
+    let task = tokio::spawn(async move {
+        loop {
+            let endpoints = found.endpoints.borrow_and_update().clone();
+            let endpoints = endpoints
+                .into_iter()
+                .map(|endpoint| AgentEndpoint {
+                    address: endpoint.address,
+                    node: endpoint.node_name,
+                })
+                .collect();
+            if sender.send(endpoints).is_err() || found.endpoints.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    let guard = SearchGuard {
+        _task: Some(tokio_util::task::AbortOnDropHandle::new(task)),
+        _fixed: None,
+    };
+    Ok((receiver, guard))
+}

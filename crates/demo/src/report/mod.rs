@@ -1,0 +1,203 @@
+//! The report: one HTML file with charts, figures and every decision.
+
+mod svg;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::numbers::{gpu_time, percent, requests};
+use crate::play::Played;
+use crate::record::{Sample, clock_time};
+use crate::story::{BATCH, CHAT, RENDER, Story};
+use crate::verdict::Check;
+use svg::{Chart, Kind, Series, escape};
+
+/// Whether a report can be written to `path`.
+///
+/// # Errors
+///
+/// It cannot.
+pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    file.map(drop)
+        .with_context(|| format!("--report {}: cannot be written", path.display()))
+}
+
+/// Writes the report to `path`.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub(crate) fn write(path: &Path, story: &Story, played: &Played, checks: &[Check]) -> anyhow::Result<()> {
+    std::fs::write(path, html(story, played, checks))
+        .with_context(|| format!("--report {}: cannot be written", path.display()))
+}
+
+fn html(story: &Story, played: &Played, checks: &[Check]) -> String {
+    let mut page = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
+    page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
+    page.push_str("<title>Rheostat demo</title><style>\n");
+    page.push_str(include_str!("style.css"));
+    page.push_str("</style></head><body>\n<h1>Rheostat demo</h1>\n");
+    let (served, late) = requests(played);
+    let _ = writeln!(
+        page,
+        "<p>{} of {} simulated minutes, at {:.0} times real speed. Load of team-a/chat: {}. It served {served} \
+         requests, {late} of them ({:.1} %) after waiting for more than 5 s.</p>",
+        clock_time(played.world.now()),
+        clock_time(f64::from(story.seconds)),
+        played.speed,
+        escape(&story.load),
+        percent(late, served)
+    );
+    charts(&mut page, story, played);
+    gpu_hours(&mut page, story, played);
+    if !checks.is_empty() {
+        page.push_str("<h2>What the demo checks of itself</h2>\n<ul>\n");
+        for Check { claim, holds, seen } in checks {
+            let (class, word) = if *holds {
+                ("good", "holds")
+            } else {
+                ("bad", "fails")
+            };
+            let _ = writeln!(
+                page,
+                "<li><b class=\"{class}\">{word}</b> {}: {}</li>",
+                escape(claim),
+                escape(seen)
+            );
+        }
+        page.push_str("</ul>\n");
+    }
+    decisions(&mut page, story, played);
+    page.push_str("<h2>The ScaledObjects</h2>\n");
+    for manifest in &story.manifests {
+        let _ = writeln!(
+            page,
+            "<details><summary>{}</summary><pre>{}</pre></details>",
+            escape(&manifest.full_name()),
+            escape(manifest.text())
+        );
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+fn charts(page: &mut String, story: &Story, played: &Played) {
+    let samples = &played.record.samples;
+    let points =
+        |value: &dyn Fn(&Sample) -> f64| samples.iter().map(|one| (one.at, value(one))).collect::<Vec<_>>();
+    let steps = |name, class, index: usize| Series {
+        name,
+        class,
+        kind: Kind::Steps,
+        points: points(&|one| f64::from(one.workloads[index].replicas)),
+    };
+    let seconds = f64::from(story.seconds);
+    let failure = played.record.failure.iter();
+    let marks: Vec<_> = failure
+        .map(|(at, pod)| (*at, format!("{pod}: GPU lost")))
+        .collect();
+    let replicas = Chart {
+        title: "team-a/chat: replicas against demand",
+        unit: "replicas",
+        seconds,
+        top: 4.0,
+        series: vec![
+            Series {
+                name: "ready",
+                class: "ready",
+                kind: Kind::Area,
+                points: points(&|one| one.workloads[CHAT].ready as f64),
+            },
+            steps("asked for", "asked", CHAT),
+            Series {
+                name: "needed by the load at the target",
+                class: "needed",
+                kind: Kind::Line,
+                points: points(&|one| one.chat_needs),
+            },
+        ],
+        marks,
+    };
+    let busy = Chart {
+        title: "How busy the ready pods are",
+        unit: "%",
+        seconds,
+        top: 100.0,
+        series: vec![
+            Series {
+                name: "team-a/chat (target 70)",
+                class: "ready",
+                kind: Kind::Line,
+                points: points(&|one| one.workloads[CHAT].utilization * 100.0),
+            },
+            Series {
+                name: "team-b/render, on the same nodes",
+                class: "render",
+                kind: Kind::Line,
+                points: points(&|one| one.workloads[RENDER].utilization * 100.0),
+            },
+        ],
+        marks: Vec::new(),
+    };
+    let others = Chart {
+        title: "The other workloads",
+        unit: "replicas",
+        seconds,
+        top: 4.0,
+        series: vec![
+            steps("team-b/render", "render", RENDER),
+            steps("team-a/batch, by push from zero", "batch", BATCH),
+        ],
+        marks: Vec::new(),
+    };
+    for chart in [replicas, busy, others] {
+        let _ = writeln!(page, "<h2>{}</h2>\n{}", escape(chart.title), chart.svg());
+    }
+}
+
+fn gpu_hours(page: &mut String, story: &Story, played: &Played) {
+    page.push_str(
+        "<h2>GPU-hours</h2>\n<div class=\"scroll\"><table><tr><th>Workload</th><th class=\"number\">used</th>\
+         <th class=\"number\">most GPUs at once</th><th class=\"number\">as many all the time</th>\
+         <th class=\"number\">saved</th></tr>\n",
+    );
+    for time in gpu_time(story, played) {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td class=\"number\">{:.2}</td><td class=\"number\">{}</td><td class=\"number\">{:.2}</td>\
+             <td class=\"number\">{:.0} %</td></tr>",
+            escape(&time.workload),
+            time.used,
+            time.peak,
+            time.static_peak,
+            time.saved() * 100.0
+        );
+    }
+    page.push_str("</table></div>\n");
+}
+
+fn decisions(page: &mut String, story: &Story, played: &Played) {
+    page.push_str(
+        "<h2>Decisions and events</h2>\n<div class=\"scroll\"><table><tr><th>Time</th><th>Who</th><th>Workload</th>\
+         <th>Replicas</th><th>Why</th></tr>\n",
+    );
+    for entry in &played.record.entries {
+        let change = entry
+            .change
+            .map_or_else(String::new, |(from, to)| format!("{from} → {to}"));
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{change}</td><td>{}<div class=\"why\">{}</div></td></tr>",
+            clock_time(entry.at),
+            entry.who.name(),
+            escape(&story.manifests[entry.workload].full_name()),
+            escape(&entry.what),
+            escape(&entry.why)
+        );
+    }
+    page.push_str("</table></div>\n");
+}

@@ -1,0 +1,77 @@
+use std::collections::BTreeMap;
+
+use rheostat_cluster::{Pod, PodPhase, StoreWriter, Workload};
+use rheostat_reading::Timestamp;
+
+use crate::stage::moment;
+use crate::story::{BATCH, Story};
+use crate::world::{self, Stage, World};
+
+/// Tells the scaler what the Kubernetes API would tell it.
+pub(crate) struct ClusterStage {
+    writer: StoreWriter,
+    shown: Vec<Workload>,
+}
+
+impl ClusterStage {
+    /// Fills the store behind `writer`.
+    pub(crate) const fn new(writer: StoreWriter) -> Self {
+        Self {
+            writer,
+            shown: Vec::new(),
+        }
+    }
+
+    /// Shows the workloads as the world has them.
+    pub(crate) fn show(&mut self, world: &World, story: &Story) {
+        let workloads: Vec<Workload> = world
+            .workloads()
+            .iter()
+            .enumerate()
+            .map(|(index, workload)| {
+                let mut annotations = BTreeMap::new();
+                if let Some(demand) = story.batch_demand(world.now()).filter(|_| index == BATCH) {
+                    annotations.insert(Story::annotation().to_owned(), demand.to_string());
+                }
+                let pods = workload
+                    .pods()
+                    .iter()
+                    .map(|one| pod(world, workload.namespace(), one))
+                    .collect();
+                story.manifests[index].workload(workload.replicas(), annotations, pods)
+            })
+            .collect();
+        if workloads != self.shown {
+            self.writer.apply_all(workloads.clone());
+            self.shown = workloads;
+        }
+    }
+}
+
+fn pod(world: &World, namespace: &str, pod: &world::Pod) -> Pod {
+    let ready_since = match pod.stage {
+        Stage::Ready { since }
+        | Stage::Broken {
+            ready: true,
+            ready_since: since,
+            ..
+        } => Some(moment(since)),
+        _ => None,
+    };
+    Pod {
+        namespace: namespace.to_owned(),
+        name: pod.name.clone(),
+        uid: format!("uid-{}", pod.name),
+        node: pod.gpu.map(|gpu| world.nodes()[gpu.node].name.clone()),
+        phase: match pod.stage {
+            Stage::Pending | Stage::Starting { .. } => PodPhase::Pending,
+            _ => PodPhase::Running,
+        },
+        ready: pod.is_ready(),
+        terminating: pod.is_terminating(),
+        created_at: moment(pod.created_at),
+        ready_since: ready_since.filter(|_: &Timestamp| pod.is_ready()),
+        gpus_requested: 1,
+        resource_claims: 0,
+    }
+}

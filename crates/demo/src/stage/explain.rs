@@ -1,0 +1,118 @@
+use rheostat_policy::{Answer, Basis, Evaluation, Step};
+use rheostat_scaler::WorkloadState;
+
+/// What the scaler saw of a workload's first trigger, and how it put it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Sight {
+    /// The steps from the pods to the value in the scaler's words.
+    steps: Vec<String>,
+    /// The answer in its words, where the answer is not the value of this moment.
+    instead: Option<String>,
+    value: Option<f64>,
+    unread: u32,
+    devices: Vec<(String, String)>,
+}
+
+impl Sight {
+    /// What stands in `state`.
+    pub(crate) fn of(state: &WorkloadState) -> Self {
+        let Some(trigger) = state.triggers.first() else {
+            return Self::default();
+        };
+        let instead = match trigger.answer() {
+            Answer::Value {
+                basis: Basis::Current,
+                ..
+            } => None,
+            other => Some(other.to_string()),
+        };
+        let mut sight = Self {
+            instead,
+            value: trigger.answer().value(),
+            ..Self::default()
+        };
+        if let (Some(evaluation), Some(parsed)) = (trigger.evaluation.as_deref(), trigger.trigger()) {
+            // The lines on pods and devices are left out: there is one for each.
+            sight.steps = evaluation
+                .explain(parsed)
+                .to_string()
+                .lines()
+                .filter_map(|line| line.strip_prefix("  "))
+                .filter(|line| !line.starts_with("pod ") && !line.starts_with(' '))
+                .map(str::to_owned)
+                .collect();
+            sight.unread = unread(evaluation);
+            sight.devices = devices(evaluation);
+        }
+        sight
+    }
+
+    /// What KEDA was told; none where that was an error.
+    pub(crate) const fn value(&self) -> Option<f64> {
+        self.value
+    }
+
+    /// Ready pods that were counted at the target because they could not be read.
+    pub(crate) const fn unread(&self) -> u32 {
+        self.unread
+    }
+
+    /// Whether the answer is not the value of this moment: held, watched, or an error.
+    pub(crate) const fn is_substitute(&self) -> bool {
+        self.instead.is_some()
+    }
+
+    /// Each pod whose devices were looked at, with the device.
+    pub(crate) fn devices(&self) -> &[(String, String)] {
+        &self.devices
+    }
+
+    /// How the number came about.
+    pub(crate) fn number(&self) -> String {
+        self.joined(|step| !is_activity(step))
+    }
+
+    /// Why it is active or not.
+    pub(crate) fn activity(&self) -> String {
+        self.joined(|step| {
+            is_activity(step) || step.starts_with("the annotation") || step.starts_with("there is no")
+        })
+    }
+
+    fn joined(&self, wanted: impl Fn(&str) -> bool) -> String {
+        match &self.instead {
+            Some(instead) => instead.clone(),
+            None => {
+                let steps: Vec<&str> = self
+                    .steps
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|step| wanted(step))
+                    .collect();
+                steps.join("; ")
+            }
+        }
+    }
+}
+
+fn is_activity(step: &str) -> bool {
+    step.starts_with("active") || step.starts_with("inactive")
+}
+
+fn unread(evaluation: &Evaluation) -> u32 {
+    let votes = evaluation.steps.iter().filter_map(|step| match step {
+        Step::Votes { pods, .. } => Some(*pods),
+        _ => None,
+    });
+    votes.sum()
+}
+
+fn devices(evaluation: &Evaluation) -> Vec<(String, String)> {
+    let pods = evaluation.pods.iter();
+    pods.flat_map(|pod| {
+        pod.devices
+            .iter()
+            .map(|device| (pod.name.to_string(), device.id.to_string()))
+    })
+    .collect()
+}

@@ -1,0 +1,189 @@
+use std::ops::Range;
+
+use rheostat_policy::{MANUAL_DEMAND_ANNOTATION, Trigger};
+
+use crate::manifest::Manifest;
+use crate::trace::Trace;
+use crate::world::{Arrivals, Demand, World};
+
+/// What is to happen in the demo. All times are seconds of the simulated day.
+#[derive(Debug)]
+pub(crate) struct Story {
+    /// The ScaledObjects, in the order of [`World::workloads`].
+    pub(crate) manifests: Vec<Manifest>,
+    /// How long it lasts.
+    pub(crate) seconds: u32,
+    /// When somebody asks for batch replicas.
+    pub(crate) batch_wanted: Range<u32>,
+    /// When a GPU under chat is to fail: as soon as chat has three ready replicas, at the latest at
+    /// the end.
+    pub(crate) failure: Range<u32>,
+    /// Whether chat's load is the built-in one, whose course is known.
+    pub(crate) built_in: bool,
+    /// What is said of the load.
+    pub(crate) load: String,
+}
+
+/// The workload that the story is about: a chat service, scaled by its GPUs' utilisation.
+pub(crate) const CHAT: usize = 0;
+/// Another tenant's steady full load on the same nodes, at its maximum from the start.
+pub(crate) const RENDER: usize = 1;
+/// A job that a person asks for by an annotation: from zero and back.
+pub(crate) const BATCH: usize = 2;
+
+/// Nodes of the cluster.
+pub(crate) const NODES: usize = 3;
+/// GPUs of each.
+pub(crate) const GPUS: usize = 8;
+
+const CHAT_REPLICAS: u32 = 2;
+const RENDER_REPLICAS: u32 = 6;
+/// Replicas of batch that are asked for.
+pub(crate) const BATCH_REPLICAS: u32 = 4;
+
+/// Ready replicas of chat from which on one may fail without the rest being swamped.
+const ENOUGH_TO_FAIL: usize = 3;
+
+/// Seconds of the built-in story.
+const BUILT_IN: u32 = 1200;
+/// Of a trace at most so much is played.
+const LONGEST: u32 = 2 * 3600;
+/// Quiet after a trace's last request, so that it can be seen to come down.
+const TAIL: u32 = 240;
+/// GPUs that a trace's busiest minute is made to need.
+const TRACE_PEAK: f64 = 8.0;
+
+impl Story {
+    /// The built-in story, or that of a trace, and its world.
+    ///
+    /// # Errors
+    ///
+    /// A manifest of the demo cannot be read, which is a defect.
+    pub(crate) fn new(seed: u64, trace: Option<&Trace>) -> anyhow::Result<(Self, World)> {
+        let manifests = [
+            include_str!("manifests/chat.yaml"),
+            include_str!("manifests/render.yaml"),
+            include_str!("manifests/batch.yaml"),
+        ];
+        let manifests = manifests
+            .into_iter()
+            .map(Manifest::read)
+            .collect::<anyhow::Result<_>>()?;
+        let (arrivals, seconds, load) = match trace {
+            None => (
+                Arrivals::built_in(),
+                BUILT_IN,
+                "built-in: a rise, a burst, quiet".to_owned(),
+            ),
+            Some(trace) => {
+                let length = trace.seconds().ceil().min(f64::from(LONGEST)) as u32;
+                let played = trace
+                    .requests()
+                    .iter()
+                    .filter(|one| one.second < f64::from(length.max(1)));
+                let load = format!(
+                    "trace: {} of {} requests in {} min, scaled so that the busiest minute needs {TRACE_PEAK} GPUs",
+                    played.count(),
+                    trace.requests().len(),
+                    length.div_ceil(60)
+                );
+                (
+                    Arrivals::from_trace(trace, TRACE_PEAK),
+                    length.max(BUILT_IN / 2) + TAIL,
+                    load,
+                )
+            }
+        };
+        let story = Self {
+            manifests,
+            seconds,
+            batch_wanted: seconds * 2 / 5 + 5..seconds * 11 / 20,
+            failure: seconds * 7 / 20..seconds * 3 / 5,
+            built_in: trace.is_none(),
+            load,
+        };
+        let mut world = World::new(NODES, GPUS, seed);
+        let render = Demand::Steady(0.95);
+        let batch = Demand::Steady(0.9);
+        let mut add = |index: usize, demand, replicas| {
+            let manifest = &story.manifests[index];
+            let added = world.add(manifest.namespace(), manifest.name(), demand, replicas);
+            debug_assert_eq!(added, index, "workloads are known by their position");
+        };
+        add(CHAT, Demand::Requests(arrivals), CHAT_REPLICAS);
+        add(RENDER, render, RENDER_REPLICAS);
+        add(BATCH, batch, 0);
+        Ok((story, world))
+    }
+
+    /// The replicas of batch that somebody asks for at `second`.
+    pub(crate) fn batch_demand(&self, second: f64) -> Option<u32> {
+        let wanted = f64::from(self.batch_wanted.start)..f64::from(self.batch_wanted.end);
+        wanted.contains(&second).then_some(BATCH_REPLICAS)
+    }
+
+    /// The annotation that asks for them.
+    pub(crate) const fn annotation() -> &'static str {
+        MANUAL_DEMAND_ANNOTATION
+    }
+
+    /// Whether the GPU is to fail now, if it has not failed yet.
+    pub(crate) fn gpu_fails(&self, world: &World) -> bool {
+        let now = world.now();
+        let ready = world.workloads()[CHAT].ready();
+        now >= f64::from(self.failure.end) || now >= f64::from(self.failure.start) && ready >= ENOUGH_TO_FAIL
+    }
+
+    /// Chat's target, as a ratio: one replica's part of a GPU that it is meant to use.
+    pub(crate) fn chat_target(&self) -> f64 {
+        let parsed = Trigger::parse(&self.manifests[CHAT].metadata());
+        parsed.map_or(1.0, |parsed| parsed.trigger.target() / 100.0)
+    }
+
+    /// Replicas of chat that `load` GPUs' worth of work needs at the target.
+    pub(crate) fn chat_needs(&self, load: f64) -> f64 {
+        load / self.chat_target()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifests_mean_something() {
+        let (story, world) = Story::new(1, None).unwrap();
+        for manifest in &story.manifests {
+            manifest.scaled_object().validate().unwrap();
+            let parsed = Trigger::parse(&manifest.metadata()).unwrap();
+// `manual` is for rehearsals such as this one, and says so.
+            let expected = usize::from(manifest.name() == "batch");
+            assert_eq!(parsed.warnings.len(), expected, "{:?}", parsed.warnings);
+        }
+        assert!((story.chat_target() - 0.7).abs() < 1e-12);
+        assert_eq!(world.workloads()[RENDER].ready(), RENDER_REPLICAS as usize);
+        let max = story.manifests[RENDER].scaled_object().max_replicas();
+        assert_eq!(max, RENDER_REPLICAS as i32, "render is at its maximum");
+    }
+
+    #[test]
+    fn batch_is_wanted_for_a_while_and_the_gpu_fails_once_chat_can_bear_it() {
+        let (story, mut world) = Story::new(1, None).unwrap();
+        assert_eq!(story.batch_demand(0.0), None);
+        assert_eq!(
+            story.batch_demand(f64::from(story.batch_wanted.start)),
+            Some(BATCH_REPLICAS)
+        );
+        assert_eq!(story.batch_demand(f64::from(story.batch_wanted.end)), None);
+        while world.now() < f64::from(story.failure.start) {
+            assert!(!story.gpu_fails(&world));
+            world.step();
+        }
+        assert!(!story.gpu_fails(&world), "two replicas are too few");
+        world.set_replicas(CHAT, 4);
+        while world.workloads()[CHAT].ready() < 4 {
+            world.step();
+        }
+        assert!(story.gpu_fails(&world));
+    }
+}

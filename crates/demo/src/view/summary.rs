@@ -1,0 +1,82 @@
+use crate::numbers::{gpu_time, percent, requests};
+use crate::pace::Pace;
+use crate::play::Played;
+use crate::record::clock_time;
+use crate::story::Story;
+use crate::verdict::Check;
+use crate::view::plain::entry_line;
+use crate::view::{chart, is_slow};
+
+/// Columns and rows of the chart.
+const WIDTH: usize = 105;
+const HEIGHT: usize = 17;
+
+/// Prints what happened.
+pub(crate) fn print_summary(story: &Story, played: &Played, pace: Pace, checks: &[Check]) {
+    for line in summary(story, played, pace, checks) {
+        println!("{line}");
+    }
+}
+
+fn summary(story: &Story, played: &Played, pace: Pace, checks: &[Check]) -> Vec<String> {
+    let mut lines = vec![String::new(), "Decisions and events".to_owned()];
+    lines.extend(
+        played
+            .record
+            .entries
+            .iter()
+            .map(|entry| format!("  {}", entry_line(story, entry))),
+    );
+    lines.push(String::new());
+    lines.push(format!("team-a/chat: replicas against demand ({})", story.load));
+    lines.extend(chart::replicas(
+        &played.record.samples,
+        f64::from(story.seconds),
+        WIDTH,
+        HEIGHT,
+    ));
+    lines.push(format!("     {}", chart::LEGEND));
+    lines.push(String::new());
+    lines.push(format!(
+        "{:<14}{:>12}{:>12}{:>22}{:>9}",
+        "", "GPU-hours", "peak GPUs", "static at the peak", "saved"
+    ));
+    for time in gpu_time(story, played) {
+        lines.push(format!(
+            "{:<14}{:>12.2}{:>12}{:>22.2}{:>7.0} %",
+            time.workload,
+            time.used,
+            time.peak,
+            time.static_peak,
+            time.saved() * 100.0
+        ));
+    }
+    let (served, late) = requests(played);
+    lines.push(format!(
+        "chat served {served} requests, {late} of them ({:.1} %) after waiting for more than 5 s",
+        percent(late, served)
+    ));
+    if !played.finished {
+        lines.push(format!(
+            "Stopped at {} of {}; nothing is judged.",
+            clock_time(played.world.now()),
+            clock_time(f64::from(story.seconds))
+        ));
+    }
+    if is_slow(played.speed, pace) {
+        lines.push(format!(
+            "This machine reached {:.0} of {} times real speed; time waited for the slowest part, so the \
+             decisions are the same.",
+            played.speed,
+            pace.speed()
+        ));
+    }
+    lines.push(String::new());
+    for Check { claim, holds, seen } in checks {
+        lines.push(format!(
+            "{} {claim}: {seen}",
+            if *holds { "ok  " } else { "FAIL" }
+        ));
+    }
+    lines
+}

@@ -94,20 +94,26 @@ pub async fn run(options: DemoOptions, shutdown: CancellationToken) -> anyhow::R
     let mut stage = Stage::start(&world, &story, pace, &library).await?;
     let played = play::play(&story, world, &mut stage, pace, &mut view, &shutdown).await;
     let stopped = stage.stop().await;
-    view.end();
+    let shown = view.end();
     let played = played?;
     stopped.context("the demo's parts did not stop in order")?;
-    conclude(&story, &played, pace, &options.report)
+    conclude(&story, &played, pace, &options.report, !shown)
 }
 
 /// Prints the summary, writes the report, and judges.
-fn conclude(story: &Story, played: &Played, pace: Pace, report: &Path) -> anyhow::Result<()> {
+fn conclude(
+    story: &Story,
+    played: &Played,
+    pace: Pace,
+    report: &Path,
+    decisions: bool,
+) -> anyhow::Result<()> {
     let checks = if played.finished {
         verdict::judge(story, played)
     } else {
         Vec::new()
     };
-    view::print_summary(story, played, pace, &checks);
+    view::print_summary(story, played, pace, &checks, decisions);
     report::write(report, story, played, &checks)?;
     println!("\nReport: {}", report.display());
     let failed: Vec<&str> = checks

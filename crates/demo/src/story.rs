@@ -36,7 +36,7 @@ pub(crate) const NODES: usize = 3;
 /// GPUs of each.
 pub(crate) const GPUS: usize = 8;
 
-const CHAT_REPLICAS: u32 = 2;
+const CHAT_REPLICAS: u32 = 4;
 const RENDER_REPLICAS: u32 = 6;
 /// Replicas of batch that are asked for.
 pub(crate) const BATCH_REPLICAS: u32 = 4;
@@ -156,7 +156,7 @@ mod tests {
         for manifest in &story.manifests {
             manifest.scaled_object().validate().unwrap();
             let parsed = Trigger::parse(&manifest.metadata()).unwrap();
-// `manual` is for rehearsals such as this one, and says so.
+            // `manual` is for rehearsals such as this one, and says so.
             let expected = usize::from(manifest.name() == "batch");
             assert_eq!(parsed.warnings.len(), expected, "{:?}", parsed.warnings);
         }
@@ -175,13 +175,14 @@ mod tests {
             Some(BATCH_REPLICAS)
         );
         assert_eq!(story.batch_demand(f64::from(story.batch_wanted.end)), None);
+        world.set_replicas(CHAT, 2);
         while world.now() < f64::from(story.failure.start) {
             assert!(!story.gpu_fails(&world));
             world.step();
         }
         assert!(!story.gpu_fails(&world), "two replicas are too few");
         world.set_replicas(CHAT, 4);
-        while world.workloads()[CHAT].ready() < 4 {
+        while world.workloads()[CHAT].ready() < ENOUGH_TO_FAIL {
             world.step();
         }
         assert!(story.gpu_fails(&world));

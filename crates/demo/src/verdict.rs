@@ -48,7 +48,7 @@ fn scaled_up(story: &Story, played: &Played) -> (bool, String) {
         .map_or(0, |sample| sample.workloads[CHAT].replicas);
     let most = played.record.most(CHAT, |sample| sample.replicas);
     let ready = played.record.most(CHAT, |sample| sample.ready);
-    let enough = if story.built_in { first * 3 } else { first + 1 };
+    let enough = if story.built_in { first * 2 } else { first + 1 };
     (
         most >= enough && ready > first as usize,
         format!("from {first} to {most} replicas, {ready} of them ready at once"),

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use rheostat_kubescale as model;
-use rheostat_kubescale::hpa::ControllerSettings;
+use rheostat_kubescale::hpa::{ConditionReason, ControllerSettings, Sync};
 use rheostat_kubescale::{Answer, Autoscaler, Call, CallError, CallId, Event, Push, Request, Writer};
 use rheostat_proto::keda::external_scaler_client::ExternalScalerClient;
 use rheostat_proto::keda::{GetMetricsRequest, ScaledObjectRef};
@@ -27,6 +27,8 @@ pub(crate) struct Autoscale {
     streams: HashMap<CallId, AbortOnDropHandle<()>>,
     /// What the last answer rested on.
     sight: Sight,
+    /// What kept the HPA's last sync from what the metrics alone asked for.
+    limit: Option<String>,
 }
 
 /// A change of the replica count.
@@ -74,6 +76,7 @@ impl Autoscale {
             pushes,
             streams: HashMap::new(),
             sight: Sight::default(),
+            limit: None,
         })
     }
 
@@ -149,7 +152,10 @@ impl Autoscale {
                     to: decision.to,
                     cause: match decision.cause {
                         model::Cause::Keda(cause) => cause.to_string(),
-                        model::Cause::Hpa(cause) => cause.to_string(),
+                        model::Cause::Hpa(cause) => match self.limit.take() {
+                            Some(limit) => format!("{cause}; {limit}"),
+                            None => cause.to_string(),
+                        },
                     },
                     why: match by {
                         Writer::Keda => self.sight.activity(),
@@ -157,16 +163,14 @@ impl Autoscale {
                     },
                 });
             }
+            Event::Synced(sync) => self.limit = limit(&sync),
             Event::PushCut { stream, .. } => {
                 self.streams.remove(&stream);
             }
             Event::Polled { errors, .. } if !errors.is_empty() => {
                 tracing::debug!(object = %self.object.name, ?errors, "a poll failed");
             }
-            Event::Synced(_)
-            | Event::Polled { .. }
-            | Event::Reconciled { .. }
-            | Event::PushDropped { .. } => {}
+            Event::Polled { .. } | Event::Reconciled { .. } | Event::PushDropped { .. } => {}
         }
     }
 
@@ -241,6 +245,28 @@ impl Autoscale {
             None => latest,
         }
     }
+}
+
+/// What kept `sync` from what the metrics alone asked for.
+fn limit(sync: &Sync) -> Option<String> {
+    let alone = sync.recommendation.filter(|alone| *alone != sync.to)?;
+    let limited = sync
+        .conditions
+        .scaling_limited
+        .filter(|condition| condition.is_true);
+    let by = match (limited.map(|condition| condition.reason), sync.stabilization) {
+        (Some(ConditionReason::ScaleUpLimit | ConditionReason::ScaleDownLimit), _) => {
+            "the rate of its behaviour"
+        }
+        (Some(ConditionReason::TooManyReplicas), _) => "maxReplicaCount",
+        (Some(ConditionReason::TooFewReplicas), _) => "minReplicaCount",
+        (_, Some(_)) => "its stabilisation window",
+        _ => "its limits",
+    };
+    Some(format!(
+        "the metric alone asks for {alone}, {by} makes it {}",
+        sync.to
+    ))
 }
 
 /// Reads a push stream to its end.

@@ -27,8 +27,9 @@ pub(crate) fn replicas(samples: &[Sample], seconds: f64, width: usize, height: u
         *column = last;
     }
     let height_of = |sample: &Sample| sample.chat_needs.max(f64::from(sample.workloads[CHAT].replicas));
-    let top = samples.iter().map(height_of).fold(4.0, f64::max).ceil();
-    let per_row = top / rows as f64;
+    let top = samples.iter().map(height_of).fold(4.0, f64::max);
+    // Whole replicas for each row, so that equal steps look equal.
+    let per_row = (top / rows as f64).ceil();
 
     let mut lines: Vec<String> = (0..rows)
         .map(|row| {

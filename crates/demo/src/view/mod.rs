@@ -83,9 +83,9 @@ impl View {
         }
     }
 
-    /// Gives the terminal back.
-    pub(crate) fn end(self) {
-        drop(self);
+    /// Gives the terminal back. Returns whether the decisions stay to be read.
+    pub(crate) fn end(self) -> bool {
+        matches!(self, Self::Plain(_))
     }
 }
 

@@ -11,23 +11,27 @@ use crate::view::{chart, is_slow};
 const WIDTH: usize = 105;
 const HEIGHT: usize = 17;
 
-/// Prints what happened.
-pub(crate) fn print_summary(story: &Story, played: &Played, pace: Pace, checks: &[Check]) {
-    for line in summary(story, played, pace, checks) {
+/// Prints what happened; with every decision where `decisions` asks for it, since lines have shown
+/// them already.
+pub(crate) fn print_summary(story: &Story, played: &Played, pace: Pace, checks: &[Check], decisions: bool) {
+    for line in summary(story, played, pace, checks, decisions) {
         println!("{line}");
     }
 }
 
-fn summary(story: &Story, played: &Played, pace: Pace, checks: &[Check]) -> Vec<String> {
-    let mut lines = vec![String::new(), "Decisions and events".to_owned()];
-    lines.extend(
-        played
-            .record
-            .entries
-            .iter()
-            .map(|entry| format!("  {}", entry_line(story, entry))),
-    );
-    lines.push(String::new());
+fn summary(story: &Story, played: &Played, pace: Pace, checks: &[Check], decisions: bool) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    if decisions {
+        lines.push("Decisions and events".to_owned());
+        lines.extend(
+            played
+                .record
+                .entries
+                .iter()
+                .map(|entry| format!("  {}", entry_line(story, entry))),
+        );
+        lines.push(String::new());
+    }
     lines.push(format!("team-a/chat: replicas against demand ({})", story.load));
     lines.extend(chart::replicas(
         &played.record.samples,
@@ -65,8 +69,8 @@ fn summary(story: &Story, played: &Played, pace: Pace, checks: &[Check]) -> Vec<
     }
     if is_slow(played.speed, pace) {
         lines.push(format!(
-            "This machine reached {:.0} of {} times real speed; time waited for the slowest part, so the \
-             decisions are the same.",
+            "This machine reached {:.0} of {} times real speed; the day waited for the \
+             slowest part, so that no reading was older than it would be otherwise.",
             played.speed,
             pace.speed()
         ));

@@ -306,7 +306,7 @@ impl World {
         let busy = match &workload.demand {
             Demand::Steady(busy) => {
                 workload.load = serving * busy;
-                *busy
+                if serving > 0.0 { *busy } else { 0.0 }
             }
             Demand::Requests(arrivals) => {
                 let arrived = arrivals.within(now - 1.0, &mut self.random);

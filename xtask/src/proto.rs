@@ -8,7 +8,11 @@ use crate::root;
 pub(crate) fn generate() -> anyhow::Result<()> {
     let crate_root = root().join("crates/proto");
     let descriptors = protox::compile(
-        ["keda/externalscaler.proto", "kubelet/podresources.proto", "rheostat/agent.proto"],
+        [
+            "keda/externalscaler.proto",
+            "kubelet/podresources.proto",
+            "rheostat/agent.proto",
+        ],
         [crate_root.join("proto")],
     )
     .context("cannot compile the .proto files")?;

@@ -10,19 +10,37 @@ mod readings;
 pub use readings::{MalformedReading, absent_to_proto, reading_from_proto, reading_to_proto};
 
 /// KEDA's external scaler contract (KEDA 2.21, wire-compatible down to 2.15).
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated"
+)]
 pub mod keda {
     include!("generated/externalscaler.rs");
 }
 
 /// The kubelet's PodResources v1.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated"
+)]
 pub mod kubelet {
     include!("generated/v1.rs");
 }
 
 /// The agent's stream of snapshots.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated"
+)]
 pub mod agent {
     include!("generated/rheostat.agent.v1.rs");
 }

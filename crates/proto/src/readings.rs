@@ -39,7 +39,11 @@ same_quantities! {
 
 /// A reading as it is sent at `now` (the sender's clock).
 #[must_use]
-pub fn reading_to_proto(quantity: Quantity, observed: Result<&Reading, &Absent>, now: Timestamp) -> agent::Reading {
+pub fn reading_to_proto(
+    quantity: Quantity,
+    observed: Result<&Reading, &Absent>,
+    now: Timestamp,
+) -> agent::Reading {
     let quantity = quantity_to_proto(quantity).into();
     match observed {
         Ok(reading) => agent::Reading {
@@ -58,7 +62,13 @@ pub fn reading_to_proto(quantity: Quantity, observed: Result<&Reading, &Absent>,
         },
         Err(reason) => {
             let (absent, detail, age) = absent_to_proto(reason);
-            agent::Reading { quantity, age_millis: age, absent: absent.into(), detail, ..Default::default() }
+            agent::Reading {
+                quantity,
+                age_millis: age,
+                absent: absent.into(),
+                detail,
+                ..Default::default()
+            }
         }
     }
 }
@@ -108,8 +118,7 @@ pub fn reading_from_proto(
     if let Some(absent) = absent {
         return Ok((quantity, Err(absent)));
     }
-    let amount =
-        Amount::new(reading.value, quantity.unit()).ok_or(MalformedReading::NotFinite(quantity))?;
+    let amount = Amount::new(reading.value, quantity.unit()).ok_or(MalformedReading::NotFinite(quantity))?;
     let quality = match agent::Quality::try_from(reading.quality) {
         Ok(agent::Quality::Measured) => Quality::Measured,
         Ok(agent::Quality::Derived) => Quality::Derived,
@@ -117,7 +126,15 @@ pub fn reading_from_proto(
         Ok(agent::Quality::Estimated) | Err(_) => Quality::Estimated,
     };
     let window = Duration::from_millis(reading.window_millis.into());
-    Ok((quantity, Ok(Reading { amount, at: now.minus(age), window, quality })))
+    Ok((
+        quantity,
+        Ok(Reading {
+            amount,
+            at: now.minus(age),
+            window,
+            quality,
+        }),
+    ))
 }
 
 fn millis(span: Duration) -> u32 {
@@ -148,11 +165,22 @@ mod tests {
         let received = Timestamp::from_unix_nanos(99_000_000_000);
         for &quantity in Quantity::ALL {
             let amount = Amount::new(0.5, quantity.unit()).unwrap();
-            let reading = Reading { amount, at: sent.minus(SECOND), window: 2 * SECOND, quality: Quality::Derived };
+            let reading = Reading {
+                amount,
+                at: sent.minus(SECOND),
+                window: 2 * SECOND,
+                quality: Quality::Derived,
+            };
             let wire = reading_to_proto(quantity, Ok(&reading), sent);
             let (found, observed) = reading_from_proto(&wire, received).unwrap();
             assert_eq!(found, quantity);
-            assert_eq!(observed, Ok(Reading { at: received.minus(SECOND), ..reading }));
+            assert_eq!(
+                observed,
+                Ok(Reading {
+                    at: received.minus(SECOND),
+                    ..reading
+                })
+            );
         }
     }
 
@@ -177,10 +205,23 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let now = Timestamp::from_unix_nanos(0);
-        let unknown = agent::Reading { quantity: 999, ..Default::default() };
-        assert_eq!(reading_from_proto(&unknown, now), Err(MalformedReading::UnknownQuantity(999)));
-        let nan = agent::Reading { quantity: agent::Quantity::Power.into(), value: f64::NAN, ..Default::default() };
-        assert_eq!(reading_from_proto(&nan, now), Err(MalformedReading::NotFinite(Quantity::Power)));
+        let unknown = agent::Reading {
+            quantity: 999,
+            ..Default::default()
+        };
+        assert_eq!(
+            reading_from_proto(&unknown, now),
+            Err(MalformedReading::UnknownQuantity(999))
+        );
+        let nan = agent::Reading {
+            quantity: agent::Quantity::Power.into(),
+            value: f64::NAN,
+            ..Default::default()
+        };
+        assert_eq!(
+            reading_from_proto(&nan, now),
+            Err(MalformedReading::NotFinite(Quantity::Power))
+        );
     }
 
     #[test]

@@ -7,15 +7,29 @@ fn generated_code_is_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let fresh = tempfile::tempdir().unwrap();
     let descriptors = protox::compile(
-        ["keda/externalscaler.proto", "kubelet/podresources.proto", "rheostat/agent.proto"],
+        [
+            "keda/externalscaler.proto",
+            "kubelet/podresources.proto",
+            "rheostat/agent.proto",
+        ],
         [root.join("proto")],
     )
     .unwrap();
-    tonic_prost_build::configure().out_dir(fresh.path()).compile_fds(descriptors).unwrap();
+    tonic_prost_build::configure()
+        .out_dir(fresh.path())
+        .compile_fds(descriptors)
+        .unwrap();
     for entry in std::fs::read_dir(fresh.path()).unwrap() {
         let path = entry.unwrap().path();
         let checked_in = root.join("src/generated").join(path.file_name().unwrap());
-        let (fresh, old) = (std::fs::read_to_string(&path).unwrap(), std::fs::read_to_string(&checked_in).unwrap());
-        assert!(fresh == old, "{} is out of date: run `cargo xtask proto`", checked_in.display());
+        let (fresh, old) = (
+            std::fs::read_to_string(&path).unwrap(),
+            std::fs::read_to_string(&checked_in).unwrap(),
+        );
+        assert!(
+            fresh == old,
+            "{} is out of date: run `cargo xtask proto`",
+            checked_in.display()
+        );
     }
 }

@@ -136,7 +136,10 @@ mod tests {
     fn amounts_read_well() {
         let show = |value, unit| Amount::new(value, unit).map(|amount| amount.to_string());
         assert_eq!(show(0.953, Unit::Ratio).as_deref(), Some("95.3 %"));
-        assert_eq!(show(80.0 * 1024.0 * 1024.0 * 1024.0, Unit::Bytes).as_deref(), Some("80.0 GiB"));
+        assert_eq!(
+            show(80.0 * 1024.0 * 1024.0 * 1024.0, Unit::Bytes).as_deref(),
+            Some("80.0 GiB")
+        );
         assert_eq!(show(512.0, Unit::Bytes).as_deref(), Some("512.0 B"));
         assert_eq!(show(1.98e9, Unit::Hertz).as_deref(), Some("2.0 GHz"));
         assert_eq!(show(312.5, Unit::Watts).as_deref(), Some("312.5 W"));

@@ -29,13 +29,19 @@ impl Timestamp {
     /// `self` and `span` more, at most the end of time.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// `self` less `span`, at least the epoch.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -61,7 +67,9 @@ impl Clock {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(Timestamp(0), |since| Timestamp(0).plus(since));
         let start = std::time::Instant::now();
-        Self(Arc::new(move || wall.plus(start.elapsed().mul_f64(speed.max(0.0)))))
+        Self(Arc::new(move || {
+            wall.plus(start.elapsed().mul_f64(speed.max(0.0)))
+        }))
     }
 
     /// A clock that stands still until its [`ManualClock`] moves it.
@@ -69,7 +77,10 @@ impl Clock {
     pub fn manual(start: Timestamp) -> (Self, ManualClock) {
         let hand = Arc::new(AtomicU64::new(start.0));
         let read = Arc::clone(&hand);
-        (Self(Arc::new(move || Timestamp(read.load(Ordering::Acquire)))), ManualClock(hand))
+        (
+            Self(Arc::new(move || Timestamp(read.load(Ordering::Acquire)))),
+            ManualClock(hand),
+        )
     }
 
     /// The present moment.
@@ -92,7 +103,10 @@ pub struct ManualClock(Arc<AtomicU64>);
 impl ManualClock {
     /// Moves the clock on by `span`.
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
+        self.0.fetch_add(
+            u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::AcqRel,
+        );
     }
 
     /// Puts the clock to `moment`, earlier or later.

@@ -95,7 +95,10 @@ impl Quantity {
     /// Whether it only grows while the driver stays loaded.
     #[must_use]
     pub const fn is_counter(self) -> bool {
-        matches!(self, Self::Energy | Self::EccCorrected | Self::EccUncorrected | Self::PcieReplays)
+        matches!(
+            self,
+            Self::Energy | Self::EccCorrected | Self::EccUncorrected | Self::PcieReplays
+        )
     }
 }
 
@@ -109,7 +112,11 @@ impl FromStr for Quantity {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        Self::ALL.iter().copied().find(|quantity| quantity.name() == name).ok_or(())
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|quantity| quantity.name() == name)
+            .ok_or(())
     }
 }
 

@@ -50,7 +50,12 @@ impl Readings {
     /// Puts a value that stands for the `window` up to `at`; absent where `value` is not finite.
     pub fn put(&mut self, quantity: Quantity, value: f64, at: Timestamp, window: Duration, quality: Quality) {
         let observed = Amount::new(value, quantity.unit())
-            .map(|amount| Reading { amount, at, window, quality })
+            .map(|amount| Reading {
+                amount,
+                at,
+                window,
+                quality,
+            })
             .ok_or_else(|| Absent::Failed(format!("{quantity} was read as {value}")));
         self.set(quantity, observed);
     }
@@ -63,7 +68,9 @@ impl Readings {
 
     /// All that was set, in the order of [`Quantity::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Quantity, Result<&Reading, &Absent>)> {
-        self.0.iter().map(|(quantity, observed)| (*quantity, observed.as_ref()))
+        self.0
+            .iter()
+            .map(|(quantity, observed)| (*quantity, observed.as_ref()))
     }
 
     /// How many quantities were set.
@@ -77,7 +84,6 @@ impl Readings {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
 }
 
 impl Default for Readings {
@@ -107,7 +113,12 @@ mod tests {
     fn a_wrong_unit_is_absent_not_wrong() {
         let mut readings = Readings::new();
         let amount = Amount::new(5.0, Unit::Bytes).unwrap();
-        let reading = Reading { amount, at: at(), window: Duration::ZERO, quality: Quality::Measured };
+        let reading = Reading {
+            amount,
+            at: at(),
+            window: Duration::ZERO,
+            quality: Quality::Measured,
+        };
         readings.set(Quantity::Power, Ok(reading));
         assert_eq!(
             readings.get(Quantity::Power),

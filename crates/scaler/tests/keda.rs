@@ -134,7 +134,10 @@ async fn what_is_not_known_is_an_error_and_what_is_at_zero_is_not() {
         object("team-a", "asleep", &trigger),
     );
     // No agent was ever heard.
-    assert_eq!(eventually(|| fixture.value(&asleep), Result::is_ok).await, Ok(0.0));
+    assert_eq!(
+        eventually(|| fixture.value(&asleep), Result::is_ok).await,
+        Ok(0.0)
+    );
     assert_eq!(fixture.active(&asleep).await, Ok(false));
     assert_eq!(fixture.value(&running).await, Err(Code::Unavailable));
     assert_eq!(fixture.active(&running).await, Err(Code::Unavailable));
@@ -183,7 +186,10 @@ async fn a_workload_first_seen_idle_is_not_called_idle_at_once() {
     let object = object("team-a", "chat", &trigger);
     let first = eventually(|| fixture.active(&object), Result::is_ok).await;
     assert_eq!(first, Ok(true), "its past is not known");
-    assert_eq!(eventually(|| fixture.active(&object), |active| *active == Ok(false)).await, Ok(false));
+    assert_eq!(
+        eventually(|| fixture.active(&object), |active| *active == Ok(false)).await,
+        Ok(false)
+    );
     feed.abort();
 }
 
@@ -251,7 +257,10 @@ async fn push_tells_the_state_and_the_rising_edge_and_ends_well() {
     .await;
     fixture.cluster.apply(workload("team-a", "batch", 0, MANUAL));
     let object = object("team-a", "batch", MANUAL);
-    assert_eq!(eventually(|| fixture.active(&object), |active| *active == Ok(false)).await, Ok(false));
+    assert_eq!(
+        eventually(|| fixture.active(&object), |active| *active == Ok(false)).await,
+        Ok(false)
+    );
     let mut stream = fixture
         .keda
         .stream_is_active(object.clone())

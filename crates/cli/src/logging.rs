@@ -4,15 +4,10 @@ use tracing_subscriber::EnvFilter;
 /// How the process logs, on standard error.
 #[derive(Args)]
 pub(crate) struct LogArguments {
-    /// What is logged: a level, or directives such as `info,rheostat_fleet=debug`.
-    #[arg(
-        long,
-        global = true,
-        env = "RHEOSTAT_LOG",
-        default_value = "info",
-        value_name = "FILTER"
-    )]
-    log: String,
+    /// What is logged: a level, or directives such as `info,rheostat_fleet=debug`. Default: info; for
+    /// the demo, whose picture it would tear, error.
+    #[arg(long, global = true, env = "RHEOSTAT_LOG", value_name = "FILTER")]
+    log: Option<String>,
     /// How a line looks.
     #[arg(
         long,
@@ -32,10 +27,11 @@ enum LogFormat {
     Json,
 }
 
-/// Starts logging.
-pub(crate) fn start(arguments: &LogArguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log)
-        .map_err(|error| anyhow::anyhow!("--log {:?} is not a filter: {error}", arguments.log))?;
+/// Starts logging; `default` is logged where the arguments do not say.
+pub(crate) fn start(arguments: &LogArguments, default: &str) -> anyhow::Result<()> {
+    let filter = arguments.log.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| anyhow::anyhow!("--log {filter:?} is not a filter: {error}"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

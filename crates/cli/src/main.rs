@@ -39,7 +39,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = logging::start(&arguments.logging).and_then(|()| match arguments.command {
+    let level = match arguments.command {
+        Command::Demo(_) => "error",
+        _ => "info",
+    };
+    let outcome = logging::start(&arguments.logging, level).and_then(|()| match arguments.command {
         Command::Agent(arguments) => agent::run(*arguments),
         Command::Scaler(arguments) => scaler::run(*arguments),
         Command::Demo(arguments) => demo::run(*arguments),

@@ -77,6 +77,12 @@ impl Evaluator {
         self.panics
     }
 
+    /// How many workloads it remembers something of.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.known.len()
+    }
+
     fn workload(&mut self, now: Timestamp, workload: &Arc<Workload>, sources: &Sources<'_>) -> WorkloadState {
         let known = self
             .known

@@ -17,6 +17,7 @@ mod layout;
 mod manifest;
 mod process;
 mod programs;
+mod rheostat;
 mod runner;
 mod sandbox;
 mod scripted;

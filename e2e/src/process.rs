@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::sandbox;
 use crate::wait::{Seen, eventually};
 
 /// A running program. It is killed when this is dropped.
@@ -88,6 +89,32 @@ impl Daemon {
             None => Ok(()),
             Some(status) => bail!("{} ended with {status}\n{}", self.name, self.last_words()),
         }
+    }
+
+    /// Asks the program to end (SIGTERM), as the kubelet does, and waits until it has; it must say
+    /// that it ended well.
+    pub(crate) async fn stop(mut self, deadline: Duration) -> Result<()> {
+        let process = self
+            .child
+            .id()
+            .with_context(|| format!("{} has ended before it was asked to", self.name))?;
+        sandbox::command(&["kill", "-TERM", &process.to_string()]).await?;
+        let ended = tokio::time::timeout(deadline, self.child.wait())
+            .await
+            .with_context(|| format!("{} did not end within {} s", self.name, deadline.as_secs()))?;
+        let status = ended.with_context(|| format!("waiting for {}", self.name))?;
+        if !status.success() {
+            bail!("{} ended with {status}\n{}", self.name, self.last_words());
+        }
+        Ok(())
+    }
+
+    /// Ends the program at once (SIGKILL), as the death of its node does.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        self.child
+            .kill()
+            .await
+            .with_context(|| format!("killing {}", self.name))
     }
 
     /// The end of the log.

@@ -1,0 +1,3 @@
+//! Rheostat's own processes, as they run in production.
+
+pub(crate) mod scaler;

@@ -1,0 +1,260 @@
+//! Real scalers: each a process of its own, with the rights that `deploy/rbac.yaml` gives.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::cluster::{Case, PATIENCE};
+use crate::process::Daemon;
+use crate::wait::{Seen, eventually};
+
+/// The port that KEDA calls.
+const GRPC: u16 = 6000;
+
+/// The port of `/metrics`, the probes and `/v1`.
+const HTTP: u16 = 8080;
+
+/// The namespace and the name of the scaler's service account.
+const NAMESPACE: &str = "rheostat";
+const ACCOUNT: &str = "rheostat-scaler";
+
+/// How long a scaler may take to end once it is asked to: the kubelet's default.
+const TERMINATION: Duration = Duration::from_secs(30);
+
+/// The longest answer of the HTTP port that a test reads.
+const LONGEST_ANSWER: u64 = 4 << 20;
+
+/// Where a scaler is to find the agents.
+#[derive(Clone, Debug)]
+pub(crate) enum Agents {
+    /// There are none; the scaler looks for the Service that `deploy/` names.
+    None,
+    /// At these addresses.
+    At(Vec<SocketAddr>),
+    /// Behind a headless Service of the namespace `rheostat`, on its port `grpc`.
+    Service(String),
+}
+
+/// A running scaler. It is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Scaler {
+    daemon: Daemon,
+    address: IpAddr,
+}
+
+impl Scaler {
+    /// Starts a scaler at an address of its own and returns once it is ready. It logs to `NAME.log`
+    /// in the test's folder.
+    pub(crate) async fn start(case: &Case, name: &str, agents: &Agents) -> Result<Self> {
+        case.apply(include_str!("../../../deploy/rbac.yaml"))
+            .await
+            .context("applying deploy/rbac.yaml")?;
+        let config = case.cluster.control_plane.kubeconfig(
+            &format!("{}-{name}", case.namespace),
+            &format!("system:serviceaccount:{NAMESPACE}:{ACCOUNT}"),
+            &["system:serviceaccounts", "system:serviceaccounts:rheostat"],
+        )?;
+        let config = config.to_str().context("a path that is not valid UTF-8")?;
+        let address = case.cluster.address();
+        let mut arguments = vec![
+            "scaler".to_owned(),
+            format!("--grpc-listen={address}:{GRPC}"),
+            format!("--http-listen={address}:{HTTP}"),
+            "--plaintext".to_owned(),
+            "--http-plaintext".to_owned(),
+            "--agent-plaintext".to_owned(),
+        ];
+        match agents {
+            Agents::None => {}
+            Agents::At(addresses) => {
+                arguments.extend(addresses.iter().map(|address| format!("--agent={address}")));
+            }
+            Agents::Service(service) => {
+                arguments.push(format!("--agents-service={NAMESPACE}/{service}:grpc"));
+            }
+        }
+        let environment = [("KUBECONFIG", config), ("RHEOSTAT_LOG", LOG)];
+        let mut scaler = Self {
+            daemon: Daemon::start(name, &program()?, arguments, &environment, &case.folder)?,
+            address,
+        };
+        scaler.is_ready().await?;
+        Ok(scaler)
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// What a trigger names as `scalerAddress` where this is the only scaler.
+    pub(crate) fn grpc(&self) -> SocketAddr {
+        SocketAddr::new(self.address, GRPC)
+    }
+
+    /// Why the number of a ScaledObject is what it is, as `rheostat explain` says it; what went wrong
+    /// where the scaler does not say.
+    pub(crate) async fn explain(&self, namespace: &str, name: &str) -> String {
+        match self.get(&format!("/v1/workloads/{namespace}/{name}")).await {
+            Ok((_, text)) => text,
+            Err(error) => format!("the scaler at {} does not explain: {error:#}", self.address),
+        }
+    }
+
+    /// The sum of the samples on `/metrics` whose name and labels begin with `series`, such as
+    /// `rheostat_scaler_keda_calls_total{method="IsActive"`.
+    pub(crate) async fn metric(&self, series: &str) -> Result<f64> {
+        let (status, page) = self.get("/metrics").await?;
+        ensure!(status == 200, "/metrics answered {status}: {page}");
+        let mut sum = 0.0;
+        for line in page.lines().filter(|line| line.starts_with(series)) {
+            let value = line.rsplit_once(' ').map(|(_, value)| value.parse::<f64>());
+            sum += value
+                .with_context(|| format!("{line:?} is no sample"))?
+                .with_context(|| format!("the value of {line:?}"))?;
+        }
+        Ok(sum)
+    }
+
+    /// The status and the text that the HTTP port answers at `path`.
+    pub(crate) async fn get(&self, path: &str) -> Result<(u16, String)> {
+        let address = SocketAddr::new(self.address, HTTP);
+        let fetched = tokio::time::timeout(Duration::from_secs(10), fetch(address, path)).await;
+        fetched
+            .context("no answer within 10 s")
+            .and_then(|answer| answer)
+            .with_context(|| format!("fetching http://{address}{path}"))
+    }
+
+    /// Asks it to end, as the kubelet does, and waits until it has.
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.daemon.stop(TERMINATION).await
+    }
+
+    /// Ends it at once, as the death of its node does.
+    pub(crate) async fn kill(self) -> Result<()> {
+        self.daemon.kill().await
+    }
+
+    /// Fails when it has ended.
+    pub(crate) fn still_runs(&mut self) -> Result<()> {
+        self.daemon.still_runs()
+    }
+
+    async fn is_ready(&mut self) -> Result<()> {
+        self.daemon
+            .listens(SocketAddr::new(self.address, HTTP), PATIENCE)
+            .await?;
+        let ready = eventually("the scaler to be ready", PATIENCE, async || {
+            let (status, text) = self.get("/readyz").await?;
+            Ok(Seen::when(status == 200, text))
+        });
+        ready.await.with_context(|| self.daemon.last_words())
+    }
+}
+
+/// Several scalers behind one name, as a headless Service has them.
+pub(crate) struct Scalers {
+    case: Case,
+    agents: Agents,
+    started: usize,
+    /// Those that the name means.
+    pub(crate) running: Vec<Scaler>,
+}
+
+impl Scalers {
+    /// Starts `count` scalers.
+    pub(crate) async fn start(case: &Case, count: usize, agents: Agents) -> Result<Self> {
+        let mut scalers = Self {
+            case: case.clone(),
+            agents,
+            started: 0,
+            running: Vec::new(),
+        };
+        for _ in 0..count {
+            scalers.add().await?;
+        }
+        Ok(scalers)
+    }
+
+    /// What triggers name as `scalerAddress`.
+    pub(crate) fn address(&self) -> String {
+        format!("dns:///{}:{GRPC}", self.name())
+    }
+
+    /// Starts one more, which the name means once it is ready.
+    pub(crate) async fn add(&mut self) -> Result<&Scaler> {
+        let name = format!("scaler-{}", self.started);
+        self.started += 1;
+        let scaler = Scaler::start(&self.case, &name, &self.agents).await?;
+        self.running.push(scaler);
+        self.publish()?;
+        self.running.last().context("no scaler runs")
+    }
+
+    /// Takes the one at `index` out of the name; what becomes of its process is the caller's to say.
+    pub(crate) fn take(&mut self, index: usize) -> Result<Scaler> {
+        ensure!(index < self.running.len(), "there is no scaler {index}");
+        let scaler = self.running.remove(index);
+        self.publish()?;
+        Ok(scaler)
+    }
+
+    /// What the scalers say of a ScaledObject of the test's namespace.
+    pub(crate) async fn explain(&self, name: &str) -> String {
+        let mut text = String::new();
+        for scaler in &self.running {
+            text.push_str(&scaler.explain(&self.case.namespace, name).await);
+            text.push('\n');
+        }
+        text
+    }
+
+    fn name(&self) -> String {
+        format!("{ACCOUNT}.{}.svc", self.case.namespace)
+    }
+
+    fn publish(&self) -> Result<()> {
+        let addresses: Vec<IpAddr> = self.running.iter().map(Scaler::address).collect();
+        self.case.cluster.hosts.set(&self.name(), &addresses)
+    }
+}
+
+/// What a scaler logs: each push message, besides what it logs in production.
+const LOG: &str = "info,rheostat_scaler::keda=debug";
+
+/// The `rheostat` binary: cargo puts it beside this program.
+pub(crate) fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program's own path")?;
+    let program = own.with_file_name("rheostat");
+    ensure!(
+        program.exists(),
+        "{} is missing; build it with `cargo build -p rheostat`",
+        program.display()
+    );
+    Ok(program)
+}
+
+async fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut connection = TcpStream::connect(address).await.context("connecting")?;
+    // HTTP/1.0: the server ends the connection after its answer.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/plain\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.context("asking")?;
+    let mut answer = Vec::new();
+    connection
+        .take(LONGEST_ANSWER)
+        .read_to_end(&mut answer)
+        .await
+        .context("reading the answer")?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+    let status = head.split(' ').nth(1).context("the answer has no status")?;
+    let status = status
+        .parse()
+        .with_context(|| format!("{status:?} is no status"))?;
+    Ok((status, body.to_owned()))
+}

@@ -39,7 +39,6 @@
 //! | `discovery.k8s.io` | `endpointslices` (the agents' namespace) | get, list, watch |
 //! | `*` | `*/scale` | get |
 
-mod backoff;
 mod cluster;
 mod definition;
 mod endpoints;
@@ -63,3 +62,8 @@ pub use model::{
 };
 pub use store::{Snapshot, Store, StoreWriter};
 pub use watch::WatchTiming;
+
+/// A seed for the pauses of the client called `name`: another one in each process.
+fn seed_of(name: &str) -> u64 {
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), name)
+}

@@ -8,14 +8,15 @@ use kube::Client;
 use kube::api::{ApiResource, Request};
 use kube::core::GroupVersionKind;
 use parking_lot::Mutex;
+use rheostat_backoff::Backoff;
 use rheostat_reading::{Clock, Timestamp};
 use tokio::sync::Notify;
 
-use crate::backoff::Backoff;
 use crate::definition::TargetReference;
 use crate::index::{ScaleAnswer, ScaleKey};
 use crate::model::{ScaleTarget, Stale, TargetProblem};
 use crate::objects::ScaleObject;
+use crate::seed_of;
 use crate::selector::Selector;
 
 /// How long one question may take.
@@ -56,7 +57,7 @@ impl Scales {
     ) {
         self.targets.fetch_add(1, Ordering::Relaxed);
         let _counted = Counted(Arc::clone(&self.targets));
-        let mut jitter = Backoff::new(self.period, self.period, &key.target.name);
+        let mut jitter = Backoff::new(self.period, self.period, seed_of(&key.target.name));
         let mut last: Option<(Timestamp, ScaleAnswer)> = None;
         loop {
             let answer = tokio::time::timeout(TIMEOUT, self.read(&key)).await;

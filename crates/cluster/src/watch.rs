@@ -4,11 +4,12 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use kube::Client;
 use kube::api::{ListParams, ObjectList, Request, WatchEvent, WatchParams};
+use rheostat_backoff::Backoff;
 use rheostat_reading::{Clock, Timestamp};
 use serde::de::DeserializeOwned;
 
-use crate::backoff::Backoff;
 use crate::objects::Object;
+use crate::seed_of;
 
 /// Objects per page of a list: the API server's own tools use the same.
 const PAGE: u32 = 500;
@@ -88,7 +89,11 @@ pub(crate) async fn follow<T>(
     T: Object + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let mut follower = Follower {
-        backoff: Backoff::new(timing.first_pause, timing.longest_pause, &collection.path),
+        backoff: Backoff::new(
+            timing.first_pause,
+            timing.longest_pause,
+            seed_of(&collection.path),
+        ),
         last_contact: clock.now(),
         client,
         collection,

@@ -8,7 +8,6 @@
 //! Times of readings are on our clock: agents send ages. What makes no sense is left out and
 //! counted; what is too large is refused whole, so that a part is never taken for all.
 
-mod backoff;
 mod decode;
 mod fleet;
 mod registry;

@@ -7,9 +7,9 @@ use rheostat_reading::Clock;
 use rheostat_transport::connect;
 use tonic::Status;
 
-use crate::backoff::Backoff;
 use crate::fleet::{AgentEndpoint, FleetOptions};
 use crate::registry::{Registry, StreamId};
+use rheostat_backoff::Backoff;
 
 /// Keeps one agent's stream open for ever.
 pub(crate) struct Subscription {
@@ -43,7 +43,7 @@ impl Subscription {
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new(self.options.first_pause, self.options.longest_pause, self.seed);
         let mut was_told = false;
-        tokio::time::sleep(Backoff::new(self.spread, self.spread, self.seed).pause()).await;
+        tokio::time::sleep(backoff.spread(self.spread)).await;
         loop {
             let mut stream = None;
             let mut heard = false;

@@ -288,6 +288,26 @@ impl DeviceReport {
     }
 }
 
+/// What an answer rests on, in a word.
+pub(crate) fn basis(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Value {
+            basis: Basis::Current,
+            ..
+        } => "current",
+        Answer::Value {
+            basis: Basis::Held { .. },
+            ..
+        } => "held",
+        Answer::Value {
+            basis: Basis::Watching { .. },
+            ..
+        } => "watching",
+        Answer::AtZero => "at_zero",
+        Answer::Error { .. } => "error",
+    }
+}
+
 /// What the HPA's arithmetic makes of the answered value at the present size.
 fn hpa_wants(workload: &Workload, evaluation: &Evaluation, answer: &Answer) -> Option<u32> {
     let value = answer.value()?;

@@ -1,9 +1,9 @@
 //! `/metrics`: what the scaler knows now, encoded afresh for each scrape, so that a workload that is
 //! gone leaves no series behind.
 
-use rheostat_policy::{Answer, Basis};
 use rheostat_promtext::{EncodeError, Encoder, Format, Kind};
 
+use crate::report::basis;
 use crate::snapshot::{TriggerState, WorkloadState};
 use crate::state::State;
 
@@ -34,15 +34,16 @@ fn scaler(encoder: &mut Encoder, state: &State) -> Result<(), EncodeError> {
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 calls")]
         calls.sample(&[("method", method), ("code", &code)], count as f64)?;
     }
-    #[expect(clippy::cast_precision_loss, reason = "a small count")]
-    encoder
-        .family(
-            "rheostat_scaler_push_streams",
-            Kind::Gauge,
-            "",
-            "Push streams that KEDA holds open.",
-        )?
-        .sample(&[], state.calls.streams() as f64)?;
+    let mut streams = encoder.family(
+        "rheostat_scaler_push_streams",
+        Kind::Gauge,
+        "",
+        "Push streams that KEDA holds open, by method.",
+    )?;
+    for (method, open) in state.calls.streams() {
+        #[expect(clippy::cast_precision_loss, reason = "a small count")]
+        streams.sample(&[("method", method)], open as f64)?;
+    }
     encoder
         .family(
             "rheostat_scaler_evaluations_total",
@@ -211,25 +212,6 @@ fn labels<'a>(
         ("trigger", index),
         ("signal", signal),
     ]
-}
-
-fn basis(answer: &Answer) -> &'static str {
-    match answer {
-        Answer::Value {
-            basis: Basis::Current,
-            ..
-        } => "current",
-        Answer::Value {
-            basis: Basis::Held { .. },
-            ..
-        } => "held",
-        Answer::Value {
-            basis: Basis::Watching { .. },
-            ..
-        } => "watching",
-        Answer::AtZero => "at_zero",
-        Answer::Error { .. } => "error",
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a microsecond more or less")]

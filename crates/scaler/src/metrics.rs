@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     counts: [[AtomicU64; CODES]; METHODS.len()],
-    streams: AtomicI64,
+    streams: [AtomicI64; METHODS.len()],
 }
 
 /// The contract's methods, in the order of [`Calls`].
@@ -27,7 +27,7 @@ impl Calls {
     /// Counts `outcome` of `method` and hands it on.
     pub(crate) fn count<T>(&self, method: &'static str, outcome: Result<T, Status>) -> Result<T, Status> {
         let code = outcome.as_ref().err().map_or(Code::Ok, Status::code);
-        if let Some(index) = METHODS.iter().position(|name| *name == method) {
+        if let Some(index) = index(method) {
             self.counts[index][code as usize].fetch_add(1, Ordering::Relaxed);
         }
         outcome
@@ -44,18 +44,30 @@ impl Calls {
         })
     }
 
-    /// Push streams open now.
-    pub(crate) fn streams(&self) -> i64 {
-        self.streams.load(Ordering::Relaxed)
+    /// Streams open now of each method that has streams.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        METHODS
+            .into_iter()
+            .zip(&self.streams)
+            .filter(|(method, _)| method.starts_with("Stream"))
+            .map(|(method, open)| (method, open.load(Ordering::Relaxed)))
     }
 
-    pub(crate) fn stream_opened(&self) {
-        self.streams.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn stream_opened(&self, method: &'static str) {
+        if let Some(index) = index(method) {
+            self.streams[index].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn stream_closed(&self) {
-        self.streams.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn stream_closed(&self, method: &'static str) {
+        if let Some(index) = index(method) {
+            self.streams[index].fetch_sub(1, Ordering::Relaxed);
+        }
     }
+}
+
+fn index(method: &str) -> Option<usize> {
+    METHODS.iter().position(|name| *name == method)
 }
 
 #[cfg(test)]
@@ -81,5 +93,15 @@ mod tests {
                 ("GetMetrics", "Ok".to_owned(), 1)
             ]
         );
+    }
+
+    #[test]
+    fn streams_are_counted_by_method() {
+        let calls = Calls::default();
+        calls.stream_opened("StreamIsActive");
+        calls.stream_opened("StreamMetricSpec");
+        calls.stream_closed("StreamMetricSpec");
+        let open: Vec<_> = calls.streams().collect();
+        assert_eq!(open, [("StreamIsActive", 1), ("StreamMetricSpec", 0)]);
     }
 }

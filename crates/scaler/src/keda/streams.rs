@@ -69,7 +69,7 @@ impl Streams {
     pub(super) fn activity(&self, object: ScaledObjectRef) -> Result<Stream<IsActiveResponse>, Status> {
         // A bad trigger is refused here as everywhere; otherwise the stream would be silent.
         service::parse(&object)?;
-        let place = self.place()?;
+        let place = self.place("StreamIsActive")?;
         let (sender, receiver) = mpsc::channel(1);
         let end = Instant::now() + rand::rng().random_range(self.lifetime.clone());
         let task = speak(
@@ -88,7 +88,7 @@ impl Streams {
     /// stream do not.
     pub(super) fn specs(&self, object: &ScaledObjectRef) -> Result<Stream<GetMetricSpecResponse>, Status> {
         let spec = reply::spec(&service::parse(object)?);
-        let place = self.place()?;
+        let place = self.place("StreamMetricSpec")?;
         let (sender, receiver) = mpsc::channel(1);
         let end = Instant::now() + rand::rng().random_range(self.lifetime.clone());
         let shutdown = self.shutdown.clone();
@@ -105,13 +105,14 @@ impl Streams {
         Ok(ReceiverStream::new(receiver))
     }
 
-    fn place(&self) -> Result<Place, Status> {
+    fn place(&self, method: &'static str) -> Result<Place, Status> {
         let permit = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted("too many push streams are open; polling goes on"))?;
-        self.calls.stream_opened();
+        self.calls.stream_opened(method);
         Ok(Place {
             _permit: permit,
+            method,
             calls: Arc::clone(&self.calls),
         })
     }
@@ -120,12 +121,13 @@ impl Streams {
 /// One stream's place among the open ones.
 struct Place {
     _permit: OwnedSemaphorePermit,
+    method: &'static str,
     calls: Arc<Calls>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.calls.stream_closed();
+        self.calls.stream_closed(self.method);
     }
 }
 
@@ -149,10 +151,16 @@ async fn speak(
                 at_zero: trigger.at_zero(),
             },
         );
-        if let Some(result) = push.step(Instant::now(), seen)
-            && sender.send(Ok(IsActiveResponse { result })).await.is_err()
-        {
-            return;
+        if let Some(result) = push.step(Instant::now(), seen) {
+            tracing::debug!(
+                namespace = object.namespace,
+                name = object.name,
+                active = result,
+                "push"
+            );
+            if sender.send(Ok(IsActiveResponse { result })).await.is_err() {
+                return;
+            }
         }
         let wake = push.next().unwrap_or(end).min(end);
         tokio::select! {

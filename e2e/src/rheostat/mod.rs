@@ -1,3 +1,8 @@
 //! Rheostat's own processes, as they run in production.
 
+pub(crate) mod load;
+mod node;
+pub(crate) mod nodes;
 pub(crate) mod scaler;
+pub(crate) mod site;
+pub(crate) mod workload;

@@ -77,7 +77,11 @@ impl Scaler {
                 arguments.push(format!("--agents-service={NAMESPACE}/{service}:grpc"));
             }
         }
-        let environment = [("KUBECONFIG", config), ("RHEOSTAT_LOG", LOG)];
+        let environment = [
+            ("KUBECONFIG", config),
+            ("RHEOSTAT_LOG", LOG),
+            ("RHEOSTAT_LOG_FORMAT", "json"),
+        ];
         let mut scaler = Self {
             daemon: Daemon::start(name, &program()?, arguments, &environment, &case.folder)?,
             address,
@@ -196,12 +200,38 @@ impl Scalers {
         self.running.last().context("no scaler runs")
     }
 
-    /// Takes the one at `index` out of the name; what becomes of its process is the caller's to say.
-    pub(crate) fn take(&mut self, index: usize) -> Result<Scaler> {
+    /// Takes the one at `index` out of the name and then asks it to end, as happens to a pod that
+    /// is deleted.
+    pub(crate) async fn retire(&mut self, index: usize) -> Result<()> {
         ensure!(index < self.running.len(), "there is no scaler {index}");
         let scaler = self.running.remove(index);
         self.publish()?;
-        Ok(scaler)
+        scaler.stop().await
+    }
+
+    /// Ends the one at `index` at once; only afterwards the name no longer means it.
+    pub(crate) async fn kill(&mut self, index: usize) -> Result<()> {
+        ensure!(index < self.running.len(), "there is no scaler {index}");
+        self.running.remove(index).kill().await?;
+        self.publish()
+    }
+
+    /// Fails when one of them has ended.
+    pub(crate) fn still_run(&mut self) -> Result<()> {
+        self.running.iter_mut().try_for_each(Scaler::still_runs)
+    }
+
+    /// Waits until KEDA holds a push stream to one of them, and says to which.
+    pub(crate) async fn holder_of_push(&self) -> Result<usize> {
+        eventually("KEDA to open a stream of activity", PATIENCE, async || {
+            for (index, scaler) in self.running.iter().enumerate() {
+                if scaler.metric(PUSH_STREAMS).await? > 0.0 {
+                    return Ok(Seen::Yes(index));
+                }
+            }
+            Ok(Seen::NotYet("none is open".to_owned()))
+        })
+        .await
     }
 
     /// What the scalers say of a ScaledObject of the test's namespace.
@@ -223,6 +253,9 @@ impl Scalers {
         self.case.cluster.hosts.set(&self.name(), &addresses)
     }
 }
+
+/// The number of streams by which a scaler pushes activity.
+pub(crate) const PUSH_STREAMS: &str = "rheostat_scaler_push_streams{method=\"StreamIsActive\"}";
 
 /// What a scaler logs: each push message, besides what it logs in production.
 const LOG: &str = "info,rheostat_scaler::keda=debug";

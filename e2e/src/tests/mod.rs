@@ -6,6 +6,9 @@ use crate::layout;
 use crate::runner::Test;
 use crate::scripted::sequence;
 
+mod arithmetic;
+mod from_zero;
+mod replicas_of_the_scaler;
 mod sequences;
 mod smoke;
 
@@ -15,6 +18,21 @@ pub(crate) fn all() -> Result<Vec<Test>> {
         "from_zero_by_push_and_back",
         smoke::from_zero_by_push_and_back,
     )];
+    tests.extend([
+        Test::new("from_zero_by_push", from_zero::from_zero_by_push),
+        Test::new(
+            "scaler::one_of_two_killed",
+            replicas_of_the_scaler::one_of_two_scalers_killed,
+        ),
+        Test::new(
+            "scaler::restarted_one_after_the_other",
+            replicas_of_the_scaler::scalers_restarted_one_after_the_other,
+        ),
+    ]);
+    tests.extend([
+        Test::new("gpu::average_value", arithmetic::average_value),
+        Test::new("gpu::value", arithmetic::value),
+    ]);
     for (name, sequence) in sequence::all(&layout::source().join("sequences"))? {
         tests.push(Test::new(format!("sequence::{name}"), |case| {
             sequences::record(case, name, sequence)

@@ -19,7 +19,8 @@ pub(crate) struct ExplainArguments {
     /// through the Kubernetes API server, with the permissions of the current kubeconfig.
     #[arg(long, env = "RHEOSTAT_SCALER", value_name = "URL")]
     scaler: Option<String>,
-    /// The scaler's Service, for the way through the Kubernetes API server.
+    /// The scaler's Service, for the way through the Kubernetes API server; `NAMESPACE/https:SERVICE:PORT`
+    /// where its HTTP port serves TLS.
     #[arg(
         long,
         default_value = "rheostat/rheostat-scaler:http",

@@ -1,11 +1,13 @@
+use std::io::IsTerminal as _;
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 /// How the process logs, on standard error.
 #[derive(Args)]
 pub(crate) struct LogArguments {
-    /// What is logged: a level, or directives such as `info,rheostat_fleet=debug`. Default: info; for
-    /// the demo, whose picture it would tear, error.
+    /// What is logged: a level, or directives such as `info,rheostat_fleet=debug`. Default: info
+    /// for agent and scaler, error for the rest.
     #[arg(long, global = true, env = "RHEOSTAT_LOG", value_name = "FILTER")]
     log: Option<String>,
     /// How a line looks.
@@ -34,6 +36,7 @@ pub(crate) fn start(arguments: &LogArguments, default: &str) -> anyhow::Result<(
         .map_err(|error| anyhow::anyhow!("--log {filter:?} is not a filter: {error}"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match arguments.log_format {
         LogFormat::Text => subscriber.init(),

@@ -40,8 +40,9 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let level = match arguments.command {
-        Command::Demo(_) => "error",
-        _ => "info",
+        Command::Agent(_) | Command::Scaler(_) => "info",
+        // What these have to say, they say on their own.
+        Command::Demo(_) | Command::Gpu(_) | Command::Explain(_) => "error",
     };
     let outcome = logging::start(&arguments.logging, level).and_then(|()| match arguments.command {
         Command::Agent(arguments) => agent::run(*arguments),

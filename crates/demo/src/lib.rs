@@ -91,7 +91,10 @@ pub async fn run(options: DemoOptions, shutdown: CancellationToken) -> anyhow::R
     report::check(&options.report)?;
 
     let mut view = View::start(options.plain, &story, pace)?;
-    let mut stage = Stage::start(&world, &story, pace, &library).await?;
+    let mut stage = tokio::select! {
+        started = Stage::start(&world, &story, pace, &library) => started?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let played = play::play(&story, world, &mut stage, pace, &mut view, &shutdown).await;
     let stopped = stage.stop().await;
     let shown = view.end();

@@ -8,7 +8,7 @@ pub(crate) struct Pace {
 
 /// Nothing is done more often than this: the fake driver looks at its scenario no more often, and
 /// three agents shall fit on one core.
-const SHORTEST_PERIOD: Duration = Duration::from_millis(20);
+const SHORTEST_PERIOD: Duration = Duration::from_millis(30);
 
 /// How old, in periods, an agent's snapshot may get before time waits for it: sampling, joining
 /// and sending take up to one period each.

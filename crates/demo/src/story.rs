@@ -80,7 +80,7 @@ impl Story {
                 let played = trace
                     .requests()
                     .iter()
-                    .filter(|one| one.second < f64::from(length.max(1)));
+                    .filter(|one| one.second <= f64::from(length));
                 let load = format!(
                     "trace: {} of {} requests in {} min, scaled so that the busiest minute needs {TRACE_PEAK} GPUs",
                     played.count(),
@@ -97,7 +97,8 @@ impl Story {
         let story = Self {
             manifests,
             seconds,
-            batch_wanted: seconds * 2 / 5 + 5..seconds * 11 / 20,
+            // Soon after one of KEDA's polls, which come once a minute, so that push is what starts it.
+            batch_wanted: seconds * 2 / 5 / 60 * 60 + 5..seconds * 27 / 50,
             failure: seconds * 7 / 20..seconds * 3 / 5,
             built_in: trace.is_none(),
             load,

@@ -221,23 +221,23 @@ mod tests {
         type Defect = (&'static str, fn(&mut Record));
         let defects: [Defect; 7] = [
             ("chat scales up", |record| {
-                record.samples[1].workloads[CHAT].replicas = 3
+                record.samples[1].workloads[CHAT].replicas = 3;
             }),
             ("chat comes down", |record| {
-                record.samples[2].workloads[CHAT].replicas = 8
+                record.samples[2].workloads[CHAT].replicas = 8;
             }),
             ("own GPUs", |record| {
-                record.strange_devices.push("GPU-1 for chat-1".into())
+                record.strange_devices.push("GPU-1 for chat-1".into());
             }),
             ("render", |record| {
-                record.entries.push(change(1.0, RENDER, Who::Hpa, 6, 5))
+                record.entries.push(change(1.0, RENDER, Who::Hpa, 6, 5));
             }),
             ("from zero", |record| {
-                record.entries.retain(|entry| entry.change != Some((4, 0)))
+                record.entries.retain(|entry| entry.change != Some((4, 0)));
             }),
             ("noticed", |record| record.unread = None),
             ("does not shrink", |record| {
-                record.entries.push(change(470.0, CHAT, Who::Hpa, 9, 8))
+                record.entries.push(change(470.0, CHAT, Who::Hpa, 9, 8));
             }),
         ];
         for (name, defect) in defects {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 fn options(directory: &std::path::Path) -> DemoOptions {
     DemoOptions {
-        speed: Some(240.0),
+        speed: Some(120.0),
         seed: 3,
         trace: None,
         report: directory.join("report.html"),
@@ -43,13 +43,48 @@ async fn the_story_happens_and_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_drives_the_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trace.csv");
+    let mut trace = String::from("TIMESTAMP,ContextTokens,GeneratedTokens\r\n");
+    for second in 0..300 {
+        let (minute, second) = (second / 60, second % 60);
+        trace.push_str(&format!(
+            "2023-11-16 18:{minute:02}:{second:02}.2500000,400,120\r\n"
+        ));
+    }
+    std::fs::write(&path, trace).unwrap();
+    let options = DemoOptions {
+        trace: Some(path),
+        ..options(directory.path())
+    };
+    let report = options.report.clone();
+    rheostat_demo::run(options, CancellationToken::new())
+        .await
+        .unwrap();
+    let page = std::fs::read_to_string(report).unwrap();
+    assert!(
+        page.contains("300 of 300 requests in 5 min"),
+        "the report says what was played"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_is_not_judged() {
     let directory = tempfile::tempdir().unwrap();
     let shutdown = CancellationToken::new();
-    shutdown.cancel();
-    let options = options(directory.path());
-    rheostat_demo::run(options.clone(), shutdown).await.unwrap();
-    assert!(options.report.exists());
+    // Wherever this finds the run, it ends in order and without a verdict.
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        stop.cancel();
+    });
+    // Slow enough that it cannot have come to its end.
+    let options = DemoOptions {
+        speed: Some(1.0),
+        ..options(directory.path())
+    };
+    rheostat_demo::run(options, shutdown).await.unwrap();
 }
 
 #[tokio::test]

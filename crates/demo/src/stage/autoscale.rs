@@ -6,7 +6,7 @@ use rheostat_kubescale::{Answer, Autoscaler, Call, CallError, CallId, Event, Pus
 use rheostat_proto::keda::external_scaler_client::ExternalScalerClient;
 use rheostat_proto::keda::{GetMetricsRequest, ScaledObjectRef};
 use rheostat_reading::Timestamp;
-use rheostat_scaler::{Snapshot, Snapshots};
+use rheostat_scaler::Snapshots;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
@@ -25,8 +25,10 @@ pub(crate) struct Autoscale {
     sender: mpsc::UnboundedSender<(CallId, Push)>,
     pushes: mpsc::UnboundedReceiver<(CallId, Push)>,
     streams: HashMap<CallId, AbortOnDropHandle<()>>,
-    /// What the last answer rested on.
-    sight: Sight,
+    /// What the last number rested on.
+    number: Sight,
+    /// What the last answer on activity rested on.
+    activity: Sight,
     /// What kept the HPA's last sync from what the metrics alone asked for.
     limit: Option<String>,
 }
@@ -75,7 +77,8 @@ impl Autoscale {
             sender,
             pushes,
             streams: HashMap::new(),
-            sight: Sight::default(),
+            number: Sight::default(),
+            activity: Sight::default(),
             limit: None,
         })
     }
@@ -94,7 +97,7 @@ impl Autoscale {
             if matches!(push, Push::Ended { .. }) {
                 self.streams.remove(&stream);
             }
-            self.sight = self.look(None);
+            self.activity = self.look();
             let output = self.autoscaler.push(now, stream, push, &mut scale);
             self.follow(now, output, &mut scale, &mut changes).await;
         }
@@ -123,14 +126,10 @@ impl Autoscale {
             let Some(Call { id, request, .. }) = calls.pop_front() else {
                 return;
             };
-            let before = self.snapshots.latest();
+            let before = self.look();
             output = match self.ask(id, request).await {
                 Some(answer) => {
-                    if let Answer::Metrics(values) = &answer {
-                        let value = values.as_ref().ok().and_then(|values| values.first());
-                        let value = value.map(|value| value.metric_value_float);
-                        self.sight = self.look(Some((&before, value)));
-                    }
+                    self.remember(&before, &answer);
                     self.autoscaler.answer(now, id, answer, scale)
                 }
                 None => model::Output::default(),
@@ -158,8 +157,8 @@ impl Autoscale {
                         },
                     },
                     why: match by {
-                        Writer::Keda => self.sight.activity(),
-                        Writer::Hpa => self.sight.number(),
+                        Writer::Keda => self.activity.activity(),
+                        Writer::Hpa => self.number.number(),
                     },
                 });
             }
@@ -230,19 +229,25 @@ impl Autoscale {
         })
     }
 
-    /// What the scaler saw. Of an answer just given: the snapshot that it came from, which is the
-    /// one before the call or the one after it.
-    fn look(&self, answered: Option<(&Snapshot, Option<f64>)>) -> Sight {
-        let see = |snapshot: &Snapshot| {
-            let named = snapshot.named(&self.object.namespace, &self.object.name);
-            named.first().map(|state| Sight::of(state)).unwrap_or_default()
-        };
-        let latest = see(&self.snapshots.latest());
-        match answered {
-            Some((before, value)) => Some(see(before))
-                .filter(|sight| sight.value() == value)
-                .unwrap_or(latest),
-            None => latest,
+    /// What the scaler sees now.
+    fn look(&self) -> Sight {
+        let snapshot = self.snapshots.latest();
+        let named = snapshot.named(&self.object.namespace, &self.object.name);
+        named.first().map(|state| Sight::of(state)).unwrap_or_default()
+    }
+
+    /// Keeps what an answer rested on: the snapshot before the call or the one after it.
+    fn remember(&mut self, before: &Sight, answer: &Answer) {
+        let from = |same: bool| if same { before.clone() } else { self.look() };
+        match answer {
+            Answer::MetricSpec(_) => {}
+            Answer::Metrics(values) => {
+                let value = values.as_ref().ok().and_then(|values| values.first());
+                self.number = from(before.value() == value.map(|value| value.metric_value_float));
+            }
+            Answer::IsActive(active) => {
+                self.activity = from(before.active() == active.as_ref().ok().copied());
+            }
         }
     }
 }

@@ -6,9 +6,12 @@ use rheostat_scaler::WorkloadState;
 pub(crate) struct Sight {
     /// The steps from the pods to the value in the scaler's words.
     steps: Vec<String>,
-    /// The answer in its words, where the answer is not the value of this moment.
-    instead: Option<String>,
+    /// The answer in its words, where it is more or other than the steps say.
+    remark: Option<String>,
+    /// Whether the value is not that of this moment: held, or missing.
+    substitute: bool,
     value: Option<f64>,
+    active: Option<bool>,
     unread: u32,
     devices: Vec<(String, String)>,
 }
@@ -19,16 +22,27 @@ impl Sight {
         let Some(trigger) = state.triggers.first() else {
             return Self::default();
         };
-        let instead = match trigger.answer() {
+        let answer = trigger.answer();
+        let remark = match answer {
             Answer::Value {
                 basis: Basis::Current,
                 ..
             } => None,
             other => Some(other.to_string()),
         };
+        let held = matches!(
+            answer,
+            Answer::Value {
+                basis: Basis::Held { .. },
+                ..
+            }
+        );
+        let substitute = held || matches!(answer, Answer::Error { .. });
         let mut sight = Self {
-            instead,
-            value: trigger.answer().value(),
+            remark,
+            substitute,
+            value: answer.value(),
+            active: answer.active(),
             ..Self::default()
         };
         if let (Some(evaluation), Some(parsed)) = (trigger.evaluation.as_deref(), trigger.trigger()) {
@@ -52,14 +66,19 @@ impl Sight {
         self.value
     }
 
+    /// Whether KEDA was told that it is active; none where that was an error.
+    pub(crate) const fn active(&self) -> Option<bool> {
+        self.active
+    }
+
     /// Ready pods that were counted at the target because they could not be read.
     pub(crate) const fn unread(&self) -> u32 {
         self.unread
     }
 
-    /// Whether the answer is not the value of this moment: held, watched, or an error.
+    /// Whether the value is not that of this moment: held, or an error.
     pub(crate) const fn is_substitute(&self) -> bool {
-        self.instead.is_some()
+        self.substitute
     }
 
     /// Each pod whose devices were looked at, with the device.
@@ -69,29 +88,23 @@ impl Sight {
 
     /// How the number came about.
     pub(crate) fn number(&self) -> String {
-        self.joined(|step| !is_activity(step))
+        // What is said of idleness changes nothing of the number.
+        let remark = self.remark.as_ref().filter(|_| self.substitute);
+        remark
+            .cloned()
+            .unwrap_or_else(|| self.joined(|step| !is_activity(step)))
     }
 
     /// Why it is active or not.
     pub(crate) fn activity(&self) -> String {
-        self.joined(|step| {
-            is_activity(step) || step.starts_with("the annotation") || step.starts_with("there is no")
-        })
+        let about_demand = |step: &str| step.starts_with("the annotation") || step.starts_with("there is no");
+        let joined = || self.joined(|step| is_activity(step) || about_demand(step));
+        self.remark.clone().unwrap_or_else(joined)
     }
 
     fn joined(&self, wanted: impl Fn(&str) -> bool) -> String {
-        match &self.instead {
-            Some(instead) => instead.clone(),
-            None => {
-                let steps: Vec<&str> = self
-                    .steps
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|step| wanted(step))
-                    .collect();
-                steps.join("; ")
-            }
-        }
+        let steps = self.steps.iter().map(String::as_str).filter(|step| wanted(step));
+        steps.collect::<Vec<_>>().join("; ")
     }
 }
 

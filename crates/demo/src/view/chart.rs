@@ -5,12 +5,18 @@ use crate::story::CHAT;
 const READY: char = '█';
 const STARTING: char = '░';
 const NEEDED: char = '•';
+const BEYOND: char = '↑';
+
+/// The chart reaches up to this many times the largest replica count: a short burst may need many
+/// times that, and would leave the rest flat.
+const HEADROOM: f64 = 1.5;
 
 /// What the marks mean.
-pub(crate) const LEGEND: &str = "█ ready  ░ asked for, not ready  • needed by the load at its target";
+pub(crate) const LEGEND: &str =
+    "█ ready  ░ asked for, not ready  • needed by the load at its target (↑ more)";
 
 /// Chat's replicas against what its load needs, over the `seconds` of the story, in `width` columns
-/// and `height` rows with axes.
+/// and at most `height` rows with axes.
 pub(crate) fn replicas(samples: &[Sample], seconds: f64, width: usize, height: usize) -> Vec<String> {
     const AXIS: usize = 5;
     let (columns, rows) = (width.saturating_sub(AXIS).max(1), height.saturating_sub(1).max(1));
@@ -26,10 +32,15 @@ pub(crate) fn replicas(samples: &[Sample], seconds: f64, width: usize, height: u
         last = column.or(last);
         *column = last;
     }
-    let height_of = |sample: &Sample| sample.chat_needs.max(f64::from(sample.workloads[CHAT].replicas));
-    let top = samples.iter().map(height_of).fold(4.0, f64::max);
+    let replicas = samples
+        .iter()
+        .map(|sample| f64::from(sample.workloads[CHAT].replicas));
+    let replicas = replicas.fold(4.0, f64::max);
+    let needs = samples.iter().map(|sample| sample.chat_needs).fold(0.0, f64::max);
+    let top = needs.clamp(replicas, HEADROOM * replicas);
     // Whole replicas for each row, so that equal steps look equal.
     let per_row = (top / rows as f64).ceil();
+    let rows = (top / per_row).ceil() as usize;
 
     let mut lines: Vec<String> = (0..rows)
         .map(|row| {
@@ -43,7 +54,9 @@ pub(crate) fn replicas(samples: &[Sample], seconds: f64, width: usize, height: u
             let marks = of_column.iter().map(|sample| {
                 let Some(sample) = sample else { return ' ' };
                 let chat = &sample.workloads[CHAT];
-                if sample.chat_needs > low && sample.chat_needs <= high {
+                if row == 0 && sample.chat_needs > high {
+                    BEYOND
+                } else if sample.chat_needs > low && sample.chat_needs <= high {
                     NEEDED
                 } else if chat.ready as f64 >= middle {
                     READY
@@ -113,13 +126,22 @@ mod tests {
     }
 
     #[test]
+    fn a_need_beyond_the_chart_is_said() {
+        let lines = replicas(&[sample(0.0, 4, 4, 400.0)], 60.0, 6, 7);
+        assert_eq!(
+            lines.len(),
+            7,
+            "one and a half times the replicas, and the axis: {lines:?}"
+        );
+        assert!(lines[0].ends_with('↑') && lines[2].ends_with('█'), "{lines:?}");
+    }
+
+    #[test]
     fn any_size_and_no_samples_give_a_chart() {
         for (width, height) in [(0, 0), (1, 1), (80, 12), (300, 60)] {
-            assert_eq!(replicas(&[], 1200.0, width, height).len(), height.max(2));
-            assert_eq!(
-                replicas(&[sample(1200.0, 3, 3, 900.0)], 1200.0, width, height).len(),
-                height.max(2)
-            );
+            assert!(replicas(&[], 1200.0, width, height).len() <= height.max(2));
+            let high = [sample(1200.0, 3, 3, 900.0)];
+            assert!(replicas(&high, 1200.0, width, height).len() <= height.max(2));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::view::{chart, is_slow};
 
 /// Columns and rows of the chart.
 const WIDTH: usize = 105;
-const HEIGHT: usize = 17;
+const HEIGHT: usize = 21;
 
 /// Prints what happened; with every decision where `decisions` asks for it, since lines have shown
 /// them already.
@@ -75,7 +75,9 @@ fn summary(story: &Story, played: &Played, pace: Pace, checks: &[Check], decisio
             pace.speed()
         ));
     }
-    lines.push(String::new());
+    if !checks.is_empty() {
+        lines.push(String::new());
+    }
     for Check { claim, holds, seen } in checks {
         lines.push(format!(
             "{} {claim}: {seen}",

@@ -66,13 +66,12 @@ impl Environment {
             EnvironmentChoice::Kubernetes => Orchestrator::Kubernetes,
             EnvironmentChoice::Slurm => Orchestrator::Slurm,
             EnvironmentChoice::Flux => Orchestrator::Flux,
-            EnvironmentChoice::Standalone => Orchestrator::Standalone,
             // Flux is often started inside a Slurm job, and either inside a pod: the innermost
             // is the one that gave out the devices.
             EnvironmentChoice::Auto if get("FLUX_JOB_ID").is_some() => Orchestrator::Flux,
             EnvironmentChoice::Auto if get("SLURM_JOB_ID").is_some() => Orchestrator::Slurm,
             EnvironmentChoice::Auto if get("KUBERNETES_SERVICE_HOST").is_some() => Orchestrator::Kubernetes,
-            EnvironmentChoice::Auto => Orchestrator::Standalone,
+            EnvironmentChoice::Auto | EnvironmentChoice::Standalone => Orchestrator::Standalone,
         };
         let mut environment = Self {
             orchestrator,

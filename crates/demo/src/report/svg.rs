@@ -42,7 +42,7 @@ pub(crate) enum Kind {
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 44.0;
-const RIGHT: f64 = 10.0;
+const RIGHT: f64 = 26.0;
 const UPPER: f64 = 34.0;
 const LOWER: f64 = 28.0;
 

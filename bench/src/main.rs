@@ -1,3 +1,60 @@
-//! Benchmarks, run by `cargo xtask bench NAME`.
+//! Benchmarks of the services' speed and size, run by `cargo xtask bench NAME`.
+//!
+//! Each prints a table and writes the same figures as flat JSON. None fails because of a figure,
+//! only because something did not work. What is measured runs in a process of its own, so that its
+//! CPU time and memory are not mixed with those of the load.
 
-fn main() {}
+mod agent;
+mod figures;
+mod process;
+mod scaler;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Benchmarks of Rheostat's services")]
+struct Arguments {
+    /// Where the figures are written, as JSON.
+    #[arg(long, global = true, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// The scaler with thousands of workloads, fed by a thousand agents, called as KEDA calls.
+    Scaler(scaler::ScalerArguments),
+    /// The agent on a node of 8 GPUs.
+    Agent(agent::AgentArguments),
+    /// The simulated agents of `scaler`.
+    #[command(hide = true)]
+    ServeAgents(scaler::Layout),
+    /// The scaler under test of `scaler`.
+    #[command(hide = true)]
+    ServeScaler(scaler::Layout),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.benchmark {
+        Benchmark::Scaler(options) => scaler::run(&options).map(Some),
+        Benchmark::Agent(options) => agent::run(&options).map(Some),
+        Benchmark::ServeAgents(layout) => scaler::serve_agents(layout).map(|()| None),
+        Benchmark::ServeScaler(layout) => scaler::serve_scaler(&layout).map(|()| None),
+    };
+    let outcome = outcome.and_then(|figures| match figures {
+        Some(figures) => figures.show(arguments.out.as_deref()),
+        None => Ok(()),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rheostat-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

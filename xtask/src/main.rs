@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod nvml_clients;
 mod proto;
 
@@ -19,6 +20,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure speed and size: prints a table and writes target/bench/NAME.json.
+    Bench(bench::BenchArguments),
     /// Run nvidia-ml-py, gpustat, nvitop and go-nvml against fake-nvml and compare what they print.
     NvmlClients,
     /// Make the Rust code of the gRPC services anew from the .proto files.
@@ -27,6 +30,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::NvmlClients => nvml_clients::run(),
         Task::Proto => proto::generate(),
     };

@@ -97,6 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Unit;
 
     fn at() -> Timestamp {
         Timestamp::from_unix_nanos(1_000_000_000)

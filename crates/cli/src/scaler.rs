@@ -145,9 +145,11 @@ fn find_agents(
         .ok_or_else(|| {
             anyhow!("--agents-service {service:?} is not NAMESPACE/SERVICE:PORT-NAME, such as rheostat/rheostat-agent:grpc")
         })?;
-    let mut found = watch_endpoints(client, namespace, name, port, WatchTiming::default(), clock);
+    let found = watch_endpoints(client, namespace, name, port, WatchTiming::default(), clock);
     let (sender, receiver) = watch::channel(Vec::new());
     let task = tokio::spawn(async move {
+        // All of it: the watch ends with what the task would otherwise leave behind.
+        let mut found = found;
         loop {
             let endpoints = found.endpoints.borrow_and_update().clone();
             let endpoints = endpoints

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -81,6 +81,8 @@ impl Replicas {
 pub(crate) struct Case {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) namespace: String,
+    /// The label `rheostat.dev/test` of the nodes that the test's pods run on.
+    nodes: String,
     /// Where the test's own processes log to.
     pub(crate) folder: PathBuf,
 }
@@ -92,12 +94,28 @@ impl Case {
         let folder = cluster.control_plane.run().subfolder(&namespace)?;
         let case = Self {
             cluster,
+            nodes: namespace.clone(),
             namespace,
             folder,
         };
-        let yaml = "{apiVersion: v1, kind: Namespace, metadata: {name: $NAMESPACE}}";
-        case.apply(yaml).await?;
+        case.make_namespace().await?;
         Ok(case)
+    }
+
+    /// Makes another namespace, whose pods run on the same nodes.
+    pub(crate) async fn neighbour(&self, name: &str) -> Result<Self> {
+        let case = Self {
+            namespace: format!("{}-{name}", self.namespace),
+            ..self.clone()
+        };
+        case.make_namespace().await?;
+        Ok(case)
+    }
+
+    async fn make_namespace(&self) -> Result<()> {
+        let yaml = "{apiVersion: v1, kind: Namespace, metadata: {name: $NAMESPACE}}";
+        self.apply(yaml).await?;
+        Ok(())
     }
 
     /// Removes the namespace and the nodes; does not wait until they are gone.
@@ -108,7 +126,7 @@ impl Case {
             .await
             .with_context(|| format!("deleting the namespace {}", self.namespace))?;
         let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(self.client());
-        let own = ListParams::default().labels(&format!("rheostat.dev/test={}", self.namespace));
+        let own = ListParams::default().labels(&format!("rheostat.dev/test={}", self.nodes));
         nodes
             .delete_collection(&DeleteParams::default(), &own)
             .await
@@ -121,43 +139,49 @@ impl Case {
         self.cluster.control_plane.client.clone()
     }
 
-    /// Applies a manifest; `$NAMESPACE` in it stands for the test's namespace.
+    /// Applies a manifest; `$NAMESPACE` in it stands for the namespace, `$NODES` for the label of the
+    /// nodes.
     pub(crate) async fn apply(&self, yaml: &str) -> Result<Vec<DynamicObject>> {
-        let yaml = yaml.replace("$NAMESPACE", &self.namespace);
+        let yaml = yaml
+            .replace("$NAMESPACE", &self.namespace)
+            .replace("$NODES", &self.nodes);
         api::apply(&self.client(), Some(&self.namespace), &yaml).await
     }
 
     /// Adds `count` nodes with `gpus` GPUs each and returns their names. Only the test's own pods
-    /// run on them: those that select `rheostat.dev/test: $NAMESPACE`.
+    /// run on them: those that select `rheostat.dev/test: $NODES`.
     pub(crate) async fn gpu_nodes(&self, count: usize, gpus: u32) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for index in 0..count {
             let name = format!("{}-{index}", self.namespace);
-            let resources =
-                json!({"cpu": "64", "memory": "512Gi", "pods": "250", "nvidia.com/gpu": gpus.to_string()});
-            let node = json!({
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {"name": name, "labels": {
-                    "kubernetes.io/hostname": name,
-                    "nvidia.com/gpu.present": "true",
-                    "rheostat.dev/test": self.namespace,
-                }},
-                "status": {"capacity": resources, "allocatable": resources},
-            });
-            self.apply(&node.to_string()).await?;
+            self.gpu_node(&name, gpus).await?;
             names.push(name);
         }
-        for name in &names {
-            eventually(&format!("the node {name} to be ready"), PATIENCE, async || {
-                let node = api::get(&self.client(), "v1", "Node", None, name).await?;
-                let ready = api::condition(&node, "Ready").is_some_and(|found| found.status == "True");
-                let tainted = node.data.pointer("/spec/taints").is_some();
-                Ok(Seen::when(ready && !tainted, node.data))
-            })
-            .await?;
-        }
         Ok(names)
+    }
+
+    /// Adds one such node and waits until it is ready.
+    pub(crate) async fn gpu_node(&self, name: &str, gpus: u32) -> Result<()> {
+        let resources =
+            json!({"cpu": "64", "memory": "512Gi", "pods": "250", "nvidia.com/gpu": gpus.to_string()});
+        let node = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": {
+                "kubernetes.io/hostname": name,
+                "nvidia.com/gpu.present": "true",
+                "rheostat.dev/test": self.nodes,
+            }},
+            "status": {"capacity": resources, "allocatable": resources},
+        });
+        self.apply(&node.to_string()).await?;
+        eventually(&format!("the node {name} to be ready"), PATIENCE, async || {
+            let node = api::get(&self.client(), "v1", "Node", None, name).await?;
+            let ready = api::condition(&node, "Ready").is_some_and(|found| found.status == "True");
+            let tainted = node.data.pointer("/spec/taints").is_some();
+            Ok(Seen::when(ready && !tainted, node.data))
+        })
+        .await
     }
 
     pub(crate) fn deployments(&self) -> Api<Deployment> {
@@ -213,6 +237,41 @@ impl Case {
         throughout(&what, span, async || {
             let replicas = self.replicas(deployment).await?;
             Ok(Seen::when(replicas.wanted == count, replicas))
+        })
+        .await
+    }
+
+    /// Waits for something; until it is there, a Deployment must ask for `count` replicas.
+    pub(crate) async fn stays_until<T>(
+        &self,
+        deployment: &str,
+        count: i32,
+        something: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        tokio::select! {
+            outcome = something => outcome,
+            left = self.stays_at(deployment, count, Duration::MAX) => {
+                left?;
+                bail!("the end of time")
+            }
+        }
+    }
+
+    /// Waits until a Deployment asks for `to` replicas; until then it must ask for `from`, or for
+    /// something between the two.
+    pub(crate) async fn goes(&self, deployment: &str, from: i32, to: i32) -> Result<()> {
+        let what = format!(
+            "{} / {deployment} to go from {from} replicas to {to}, and nowhere else",
+            self.namespace
+        );
+        let between = from.min(to)..=from.max(to);
+        eventually(&what, PATIENCE, async || {
+            let wanted = self.replicas(deployment).await?.wanted;
+            Ok(match wanted {
+                _ if wanted == to => Seen::Yes(()),
+                _ if between.contains(&wanted) => Seen::NotYet(format!("{wanted} replicas")),
+                _ => Seen::Never(anyhow!("it asks for {wanted} replicas")),
+            })
         })
         .await
     }

@@ -8,9 +8,13 @@ use crate::scripted::sequence;
 
 mod arithmetic;
 mod from_zero;
+mod outages;
+mod pending;
+mod refusals;
 mod replicas_of_the_scaler;
 mod sequences;
 mod smoke;
+mod tenants;
 
 /// Every test there is.
 pub(crate) fn all() -> Result<Vec<Test>> {
@@ -28,10 +32,18 @@ pub(crate) fn all() -> Result<Vec<Test>> {
             "scaler::restarted_one_after_the_other",
             replicas_of_the_scaler::scalers_restarted_one_after_the_other,
         ),
+        Test::new("refusals", refusals::bad_triggers_refused),
     ]);
     tests.extend([
         Test::new("gpu::average_value", arithmetic::average_value),
         Test::new("gpu::value", arithmetic::value),
+        Test::new("tenants", tenants::another_tenants_load_changes_nothing),
+        Test::new("outage::agents_gone", outages::agents_gone),
+        Test::new("outage::kubelets_gone", outages::kubelets_gone),
+        Test::new("outage::gpus_lost", outages::gpus_lost),
+        Test::new("pending::average_value", pending::average_value),
+        Test::new("pending::value", pending::value),
+        Test::new("pending::node_drained", pending::node_drained),
     ]);
     for (name, sequence) in sequence::all(&layout::source().join("sequences"))? {
         tests.push(Test::new(format!("sequence::{name}"), |case| {

@@ -23,9 +23,10 @@ pub struct Evaluator {
     panics: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Known {
-    uid: String,
+    /// As it was last followed.
+    workload: Option<Arc<Workload>>,
     triggers: Vec<KnownTrigger>,
 }
 
@@ -84,10 +85,11 @@ impl Evaluator {
     }
 
     fn workload(&mut self, now: Timestamp, workload: &Arc<Workload>, sources: &Sources<'_>) -> WorkloadState {
-        let known = self
+        // Taken out and put back: nearly all are known, and need no new key then.
+        let (id, mut known) = self
             .known
-            .entry(workload.id.clone())
-            .or_insert_with(|| Known::new(workload));
+            .remove_entry(&workload.id)
+            .unwrap_or_else(|| (workload.id.clone(), Known::default()));
         known.follow(workload);
         let mut panics = 0;
         let triggers = known
@@ -110,6 +112,7 @@ impl Evaluator {
             })
             .collect();
         self.panics += panics;
+        self.known.insert(id, known);
         WorkloadState {
             workload: Arc::clone(workload),
             triggers,
@@ -118,17 +121,18 @@ impl Evaluator {
 }
 
 impl Known {
-    fn new(workload: &Workload) -> Self {
-        Self {
-            uid: workload.uid.clone(),
-            triggers: Vec::new(),
-        }
-    }
-
     /// Takes over what changed of the workload, and keeps the memory of what did not.
-    fn follow(&mut self, workload: &Workload) {
-        if self.uid != workload.uid {
-            *self = Self::new(workload);
+    fn follow(&mut self, workload: &Arc<Workload>) {
+        let before = self.workload.replace(Arc::clone(workload));
+        if before
+            .as_ref()
+            .is_some_and(|before| Arc::ptr_eq(before, workload))
+        {
+            return;
+        }
+        // Another UID: it was deleted and created again.
+        if before.is_some_and(|before| before.uid != workload.uid) {
+            self.triggers.clear();
         }
         let unchanged = self.triggers.len() == workload.triggers.len()
             && self

@@ -127,7 +127,11 @@ impl Snapshot {
             (id.namespace.as_str(), id.name.as_str()).cmp(&(namespace, name))
         };
         let start = self.workloads.partition_point(|state| order(state).is_lt());
-        let length = self.workloads[start..].partition_point(|state| order(state).is_eq());
+        // At most two, so that a second bisection would cost every call more than it finds.
+        let length = self.workloads[start..]
+            .iter()
+            .take_while(|state| order(state).is_eq())
+            .count();
         &self.workloads[start..start + length]
     }
 }

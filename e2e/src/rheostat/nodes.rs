@@ -15,7 +15,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::load::{Load, Loads};
 use super::node::{GpuNode, PodName};
@@ -25,6 +25,9 @@ use crate::wait::{Seen, eventually};
 
 /// How long kubelets and drivers may be behind the API.
 const PERIOD: Duration = Duration::from_millis(100);
+
+/// How long a pod's address must have stayed the same.
+const LASTING: Duration = Duration::from_secs(2);
 
 /// The GPU nodes of a test: each with a fake driver, a fake kubelet and a real agent.
 ///
@@ -213,21 +216,28 @@ impl GpuNodes {
         Ok(())
     }
 
-    /// The address of the agent's pod on a node, which the kubelet (here KWOK) gives it.
+    /// The address of the agent's pod on a node, which the kubelet (here KWOK) gives it. KWOK gives
+    /// another one where it sees two changes of a new pod at once, so it must have lasted.
     async fn agent_address(&self, node: &str) -> Result<IpAddr> {
-        let what = format!("the agent's pod on {node} to have an address");
+        let what = format!("the agent's pod on {node} to have a lasting address");
         let pods: Api<Pod> = Api::namespaced(self.case.client(), "rheostat");
         let own = ListParams::default()
             .labels(&format!("app={}", self.service()))
             .fields(&format!("spec.nodeName={node}"));
+        let mut known: Option<(IpAddr, Instant)> = None;
         eventually(&what, PATIENCE, async || {
             let found = pods.list(&own).await.context("listing the agents' pods")?.items;
-            let address = found
-                .first()
-                .and_then(|pod| pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok());
-            Ok(match address {
-                Some(address) => Seen::Yes(address),
-                None => Seen::NotYet(format!("{} pods, none with an address", found.len())),
+            let address = found.iter().find_map(|pod| {
+                let address = pod.status.as_ref()?.pod_ip.as_ref()?;
+                address.parse().ok().filter(|_| is_ready(pod))
+            });
+            known = address.map(|address| match known {
+                Some((before, since)) if before == address => (before, since),
+                _ => (address, Instant::now()),
+            });
+            Ok(match known {
+                Some((address, since)) if since.elapsed() >= LASTING => Seen::Yes(address),
+                _ => Seen::NotYet(format!("{} pods, at {known:?}", found.len())),
             })
         })
         .await

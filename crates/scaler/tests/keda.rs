@@ -225,8 +225,11 @@ async fn bad_triggers_are_refused_by_name_and_harm_nobody() {
     for (trigger, key) in bad {
         let object = object("team-a", "good", trigger);
         let mut keda = fixture.keda.clone();
+        // Without a spec, KEDA would never ask for what it tells the user.
+        let spec = keda.get_metric_spec(object.clone()).await.unwrap().into_inner();
+        let name = &spec.metric_specs[0].metric_name;
         for status in [
-            keda.get_metric_spec(object.clone()).await.unwrap_err(),
+            keda.get_metrics(metrics(&object, name)).await.unwrap_err(),
             keda.is_active(object.clone()).await.unwrap_err(),
             keda.stream_is_active(object.clone()).await.unwrap_err(),
         ] {

@@ -4,12 +4,22 @@ use rheostat_policy::{Answer, ErrorKind, Trigger};
 use rheostat_proto::keda::{GetMetricSpecResponse, GetMetricsResponse, MetricSpec, MetricValue};
 use tonic::Status;
 
-/// The one spec of a trigger. KEDA before 2.17 reads only the integer field.
-pub(super) fn spec(trigger: &Trigger) -> GetMetricSpecResponse {
-    let target = trigger.target();
+/// The metric of a trigger that is refused.
+const REFUSED: &str = "rheostat-refused";
+
+/// The one spec of a trigger.
+///
+/// A refused trigger has one too: where the spec is an error, KEDA never starts to ask for the
+/// value, and its user reads only "no metric specs returned from scalers". So the spec stands, and
+/// the value and the activity are the errors that KEDA tells as events and conditions.
+pub(super) fn spec(trigger: Option<&Trigger>) -> GetMetricSpecResponse {
+    let (name, target) = trigger.map_or((REFUSED, 1.0), |trigger| {
+        (trigger.metric_name(), trigger.target())
+    });
     GetMetricSpecResponse {
         metric_specs: vec![MetricSpec {
-            metric_name: trigger.metric_name().to_owned(),
+            metric_name: name.to_owned(),
+            // KEDA before 2.17 reads only this one.
             target_size: whole(target).max(1),
             target_size_float: target,
         }],

@@ -34,8 +34,8 @@ impl KedaService {
         }
     }
 
-    fn metric_spec(object: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
-        parse(object).map(|trigger| reply::spec(&trigger))
+    fn metric_spec(object: &ScaledObjectRef) -> GetMetricSpecResponse {
+        reply::spec(parse(object).ok().as_ref())
     }
 
     fn metrics(&self, request: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
@@ -112,7 +112,7 @@ impl ExternalScaler for KedaService {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         self.calls
-            .count("GetMetricSpec", Self::metric_spec(request.get_ref()))
+            .count("GetMetricSpec", Ok(Self::metric_spec(request.get_ref())))
             .map(Response::new)
     }
 

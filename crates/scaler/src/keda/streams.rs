@@ -67,7 +67,7 @@ impl Streams {
 
     /// `StreamIsActive`.
     pub(super) fn activity(&self, object: ScaledObjectRef) -> Result<Stream<IsActiveResponse>, Status> {
-        // A bad trigger is refused here as everywhere; otherwise the stream would be silent.
+        // Otherwise the stream of a bad trigger would be silent.
         service::parse(&object)?;
         let place = self.place("StreamIsActive")?;
         let (sender, receiver) = mpsc::channel(1);
@@ -87,7 +87,7 @@ impl Streams {
     /// `StreamMetricSpec`: the spec on opening, which never changes while the metadata of the
     /// stream do not.
     pub(super) fn specs(&self, object: &ScaledObjectRef) -> Result<Stream<GetMetricSpecResponse>, Status> {
-        let spec = reply::spec(&service::parse(object)?);
+        let spec = reply::spec(service::parse(object).ok().as_ref());
         let place = self.place("StreamMetricSpec")?;
         let (sender, receiver) = mpsc::channel(1);
         let end = Instant::now() + rand::rng().random_range(self.lifetime.clone());

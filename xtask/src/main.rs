@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod e2e;
 mod nvml_clients;
 mod proto;
 
@@ -22,6 +23,8 @@ struct Arguments {
 enum Task {
     /// Measure speed and size: prints a table and writes target/bench/NAME.json.
     Bench(bench::BenchArguments),
+    /// Run the end-to-end proofs against the real control plane (see e2e/README.md).
+    E2e(e2e::EndToEndArguments),
     /// Run nvidia-ml-py, gpustat, nvitop and go-nvml against fake-nvml and compare what they print.
     NvmlClients,
     /// Make the Rust code of the gRPC services anew from the .proto files.
@@ -31,6 +34,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::E2e(arguments) => e2e::run(&arguments),
         Task::NvmlClients => nvml_clients::run(),
         Task::Proto => proto::generate(),
     };

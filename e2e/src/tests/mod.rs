@@ -7,6 +7,7 @@ use crate::runner::Test;
 use crate::scripted::sequence;
 
 mod arithmetic;
+mod deploy;
 mod from_zero;
 mod outages;
 mod pending;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Result<Vec<Test>> {
             "scaler::restarted_one_after_the_other",
             replicas_of_the_scaler::scalers_restarted_one_after_the_other,
         ),
+        Test::new("deploy", deploy::manifests_accepted),
         Test::new("refusals", refusals::bad_triggers_refused),
     ]);
     tests.extend([

@@ -86,7 +86,7 @@ impl GpuNode {
 
     /// Starts the agent and waits until it listens.
     pub(crate) async fn start_agent(&mut self) -> Result<()> {
-        let grpc = SocketAddr::new(self.address, GRPC);
+        let grpc = self.grpc();
         let arguments = [
             "agent".to_owned(),
             format!("--node={}", self.name),
@@ -102,6 +102,11 @@ impl GpuNode {
         agent.listens(grpc, PATIENCE).await?;
         self.agent = Some(agent);
         Ok(())
+    }
+
+    /// Where the agent streams.
+    pub(crate) const fn grpc(&self) -> SocketAddr {
+        SocketAddr::new(self.address, GRPC)
     }
 
     /// Ends the agent at once.

@@ -85,9 +85,15 @@ impl GpuNodes {
         Ok(name)
     }
 
-    /// How a scaler finds the agents.
-    pub(crate) fn agents(&self) -> Agents {
-        Agents::Service(self.service())
+    /// The agents by the name of their Service.
+    pub(crate) fn service(&self) -> Agents {
+        Agents::Service(self.service_name())
+    }
+
+    /// The agents of now, by their addresses.
+    pub(crate) fn addresses(&self) -> Agents {
+        let state = self.state.borrow();
+        Agents::At(state.nodes.values().map(GpuNode::grpc).collect())
     }
 
     /// Sets the load of a Deployment of a namespace.
@@ -222,7 +228,7 @@ impl GpuNodes {
         let what = format!("the agent's pod on {node} to have a lasting address");
         let pods: Api<Pod> = Api::namespaced(self.case.client(), "rheostat");
         let own = ListParams::default()
-            .labels(&format!("app={}", self.service()))
+            .labels(&format!("app={}", self.service_name()))
             .fields(&format!("spec.nodeName={node}"));
         let mut known: Option<(IpAddr, Instant)> = None;
         eventually(&what, PATIENCE, async || {
@@ -243,7 +249,7 @@ impl GpuNodes {
         .await
     }
 
-    fn service(&self) -> String {
+    fn service_name(&self) -> String {
         format!("agents-{}", self.case.namespace)
     }
 }

@@ -272,7 +272,7 @@ pub(crate) fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
-async fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+pub(super) async fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let mut connection = TcpStream::connect(address).await.context("connecting")?;
     // HTTP/1.0: the server ends the connection after its answer.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/plain\r\n\r\n");

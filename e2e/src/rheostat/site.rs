@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::load::Load;
 use super::nodes::GpuNodes;
-use super::scaler::Scaler;
+use super::scaler::{Agents, Scaler};
 use crate::cluster::{Case, PATIENCE};
 use crate::wait::{Seen, eventually};
 
@@ -22,10 +22,22 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts `count` nodes with `gpus` GPUs each, and a scaler.
+    /// Starts `count` nodes with `gpus` GPUs each, and a scaler that finds the agents by their Service.
     pub(crate) async fn start(case: &Case, count: usize, gpus: u32) -> Result<Self> {
         let nodes = GpuNodes::start(case, count, gpus).await?;
-        let scaler = Scaler::start(case, "scaler", &nodes.agents()).await?;
+        let agents = nodes.service();
+        Self::of(case, nodes, &agents).await
+    }
+
+    /// The same, where the scaler is told the agents' addresses instead of their Service.
+    pub(crate) async fn with_listed_agents(case: &Case, count: usize, gpus: u32) -> Result<Self> {
+        let nodes = GpuNodes::start(case, count, gpus).await?;
+        let agents = nodes.addresses();
+        Self::of(case, nodes, &agents).await
+    }
+
+    async fn of(case: &Case, nodes: GpuNodes, agents: &Agents) -> Result<Self> {
+        let scaler = Scaler::start(case, "scaler", agents).await?;
         Ok(Self {
             case: case.clone(),
             nodes,

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::cluster::{Case, PATIENCE, Replicas};
 use crate::rheostat::load::Load;
 use crate::rheostat::site::Site;
 use crate::wait::{Seen, eventually};
 
+/// The window: load that moves from one node to another is for a moment seen on both, or on neither,
+/// as each agent reads once a second.
 const SCALED_OBJECT: &str = r#"
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
@@ -20,6 +22,11 @@ spec:
   minReplicaCount: 1
   maxReplicaCount: 12
   pollingInterval: 5
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        scaleUp:
+          stabilizationWindowSeconds: 5
   triggers:
     - type: external
       metricType: $METRIC_TYPE
@@ -110,7 +117,7 @@ async fn are_ready(case: &Case, ready: i32, wanted: i32) -> Result<()> {
             Ok(if replicas.wanted == wanted {
                 Seen::when(replicas == expected, replicas)
             } else {
-                Seen::Never(anyhow::anyhow!("it asks for {} replicas", replicas.wanted))
+                Seen::Never(anyhow!("it asks for {} replicas", replicas.wanted))
             })
         },
     )

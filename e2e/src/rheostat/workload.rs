@@ -84,18 +84,30 @@ impl Workload {
     }
 }
 
+/// The reason of the event by which KEDA tells of a call that failed, after a second attempt.
+const FAILED: &str = "KEDAScalerFailed";
+
 /// All that users could see of a gap in the answers to KEDA, from its start on.
 pub(crate) struct GapWatch {
     observer: Observer,
     start: Timestamp,
+    /// Failures that KEDA told of before. The first call for a new ScaledObject may come before the
+    /// scaler has read its target.
+    failures_before: usize,
 }
 
 impl GapWatch {
     /// Starts to watch the namespace of a test, in which everything runs well now.
     pub(crate) async fn start(case: &Case) -> Result<Self> {
         let start = Timestamp::now();
+        let events = case.events().await?;
+        let failures_before = events.iter().filter(|event| event.contains(FAILED)).count();
         let observer = Observer::start(case, start).await?;
-        Ok(Self { observer, start })
+        Ok(Self {
+            observer,
+            start,
+            failures_before,
+        })
     }
 
     /// Fails when there was a gap: a condition of the ScaledObject or the HPA that was not good for
@@ -109,6 +121,8 @@ impl GapWatch {
             statuses.count() > 0,
             "the status of the ScaledObject was never seen"
         );
+        // The observer sees each event that was there at its start once, and each change of one.
+        let mut failures_before = self.failures_before;
         for (time, what) in &seen {
             let good = match what {
                 What::Replicas { wanted, .. } => *wanted == count,
@@ -123,7 +137,11 @@ impl GapWatch {
                             .is_none_or(|(status, _)| status != "True")
                         && failures(health) == 0
                 }
-                What::Event { reason, .. } => reason != "KEDAScalerFailed",
+                What::Event { reason, .. } if reason == FAILED => {
+                    let known = failures_before > 0;
+                    failures_before = failures_before.saturating_sub(1);
+                    known
+                }
                 _ => true,
             };
             let after = time.duration_since(self.start).as_secs_f64();

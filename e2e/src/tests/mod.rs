@@ -33,6 +33,10 @@ pub(crate) fn all() -> Result<Vec<Test>> {
             "scaler::restarted_one_after_the_other",
             replicas_of_the_scaler::scalers_restarted_one_after_the_other,
         ),
+        Test::new(
+            "scaler::restarted_while_gpus_count",
+            replicas_of_the_scaler::scalers_restarted_while_gpus_count,
+        ),
         Test::new("deploy", deploy::manifests_accepted),
         Test::new("refusals", refusals::bad_triggers_refused),
     ]);

@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::time::Instant;
 
 use crate::cluster::{Case, PATIENCE, api};
+use crate::rheostat::load::Load;
+use crate::rheostat::nodes::GpuNodes;
 use crate::rheostat::scaler::{Agents, Scaler, Scalers};
 use crate::rheostat::workload::{GapWatch, Workload, first_replicas_by_keda};
 use crate::wait::{Seen, eventually};
@@ -68,6 +70,51 @@ pub(crate) async fn scalers_restarted_one_after_the_other(case: Case) -> Result<
     push_works(&case, &scalers, &workload).await
 }
 
+const GPU_SCALED_OBJECT: &str = r#"
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: model
+spec:
+  scaleTargetRef:
+    name: model
+  minReplicaCount: 0
+  maxReplicaCount: 8
+  pollingInterval: 2
+  cooldownPeriod: 5
+  fallback: {failureThreshold: 3, replicas: 1, behavior: currentReplicas}
+  triggers:
+    - type: external-push
+      metadata:
+        scalerAddress: $SCALER
+        signal: gpu.utilization
+        target: "80"
+"#;
+
+/// Both scalers are replaced while GPUs are what counts: a new one is not asked before it has heard
+/// of every agent, so it has neither an error nor a zero to give.
+pub(crate) async fn scalers_restarted_while_gpus_count(case: Case) -> Result<()> {
+    let nodes = GpuNodes::start(&case, 1, 8).await?;
+    let mut scalers = Scalers::start(&case, 2, nodes.service()).await?;
+    nodes.load(&case, NAME, Load::Each(80.0));
+    case.model_server(NAME, 3, 1, Duration::from_secs(3)).await?;
+    nodes.are_shown().await?;
+    case.apply(&GPU_SCALED_OBJECT.replace("$SCALER", &scalers.address()))
+        .await?;
+    answered(&case, &scalers).await?;
+    let watch = GapWatch::start(&case).await?;
+    for _ in 0..2 {
+        scalers.add().await?;
+        scalers.retire(0).await?;
+        let newest = scalers.running.last().context("no scaler runs")?;
+        is_called(newest, FIRST_CALL).await?;
+    }
+    case.stays_at(NAME, 3, AFTERMATH).await?;
+    watch.no_gap(3).context("both scalers were restarted")?;
+    nodes.are_in_step()?;
+    scalers.still_run()
+}
+
 /// Two scalers that both are called, and a workload at three replicas.
 async fn running(case: &Case) -> Result<(Scalers, Workload)> {
     case.gpu_nodes(1, 8).await?;
@@ -75,6 +122,13 @@ async fn running(case: &Case) -> Result<(Scalers, Workload)> {
     let workload = Workload::at_zero(case, NAME, &scalers.address(), POLLING_INTERVAL).await?;
     workload.demand(3).await?;
     workload.runs(3).await?;
+    answered(case, &scalers).await?;
+    Ok((scalers, workload))
+}
+
+/// Waits until KEDA calls all scalers, and the HPA and KEDA have what they need.
+async fn answered(case: &Case, scalers: &Scalers) -> Result<()> {
+    case.scaled_object_is(NAME, "Ready", "True").await?;
     case.scaled_object_is(NAME, "Active", "True").await?;
     for scaler in &scalers.running {
         is_called(scaler, PATIENCE).await?;
@@ -86,8 +140,7 @@ async fn running(case: &Case) -> Result<(Scalers, Workload)> {
         let active = api::condition(&hpa, "ScalingActive").is_some_and(|found| found.status == "True");
         Ok(Seen::when(active, hpa.data))
     })
-    .await?;
-    Ok((scalers, workload))
+    .await
 }
 
 /// Waits until KEDA calls this scaler. Any call will do: while KEDA has the spec from its stream,

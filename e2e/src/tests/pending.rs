@@ -92,6 +92,8 @@ pub(crate) async fn node_drained(case: Case) -> Result<()> {
         let node = held.keys().next().context("there is no node")?;
         site.nodes.drain(node).await?;
         are_ready(&case, 2, 4).await?;
+        case.stays_until("chat", 4, site.says(&case, "chat", "the size is held"))
+            .await?;
         case.stays_at("chat", 4, MANY_SYNCS).await?;
         are_ready(&case, 2, 4).await?;
 

@@ -146,12 +146,20 @@ fn find_agents(
             anyhow!("--agents-service {service:?} is not NAMESPACE/SERVICE:PORT-NAME, such as rheostat/rheostat-agent:grpc")
         })?;
     let found = watch_endpoints(client, namespace, name, port, WatchTiming::default(), clock);
+    let service = service.clone();
     let (sender, receiver) = watch::channel(Vec::new());
     let task = tokio::spawn(async move {
         // All of it: the watch ends with what the task would otherwise leave behind.
         let mut found = found;
         loop {
             let endpoints = found.endpoints.borrow_and_update().clone();
+            match found.state.borrow_and_update().problem() {
+                Some(problem) => tracing::warn!(service, problem, "the agents' Service cannot be watched"),
+                None if endpoints.is_empty() => {
+                    tracing::warn!(service, "no agents: no GPU signal can be answered");
+                }
+                None => tracing::info!(service, agents = endpoints.len(), "agents found"),
+            }
             let endpoints = endpoints
                 .into_iter()
                 .map(|endpoint| AgentEndpoint {
@@ -159,7 +167,14 @@ fn find_agents(
                     node: endpoint.node_name,
                 })
                 .collect();
-            if sender.send(endpoints).is_err() || found.endpoints.changed().await.is_err() {
+            if sender.send(endpoints).is_err() {
+                return;
+            }
+            let changed = tokio::select! {
+                changed = found.endpoints.changed() => changed,
+                changed = found.state.changed() => changed,
+            };
+            if changed.is_err() {
                 return;
             }
         }

@@ -63,7 +63,8 @@ impl FleetOptions {
             subscriber: String::from("rheostat"),
             idle_timeout: Duration::from_secs(5),
             first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(15),
+            // After an outage of all agents, nobody should be blind for much longer than the outage.
+            longest_pause: Duration::from_secs(5),
             keep: Duration::from_secs(300),
             max_message_bytes: 2 * 1024 * 1024,
             max_devices: 512,

@@ -148,7 +148,10 @@ fn json_has_null_and_the_reason() {
 #[test]
 fn csv_leaves_absent_fields_empty() {
     let header = Report::csv_header();
-    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method's path is not general enough"
+    )]
     let csv = shown(|report| report.csv_lines());
     let lines: Vec<&str> = csv.lines().collect();
     let names: Vec<&str> = header.trim_end().split(',').collect();

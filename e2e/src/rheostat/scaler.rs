@@ -25,6 +25,11 @@ const ACCOUNT: &str = "rheostat-scaler";
 /// How long a scaler may take to end once it is asked to: the kubelet's default.
 const TERMINATION: Duration = Duration::from_secs(30);
 
+/// How long KEDA may take a name to mean what it did: Go reads `/etc/hosts` again after 5 s, no
+/// sooner, and grpc-go looks a name up again only when a connection ends. In a cluster it is the
+/// cluster's DNS that lags, which is what `minReadySeconds` in `deploy/scaler.yaml` is for.
+const NAME_CACHE: Duration = Duration::from_secs(6);
+
 /// The longest answer of the HTTP port that a test reads.
 const LONGEST_ANSWER: u64 = 4 << 20;
 
@@ -180,8 +185,9 @@ impl Scalers {
             running: Vec::new(),
         };
         for _ in 0..count {
-            scalers.add().await?;
+            scalers.start_one().await?;
         }
+        tokio::time::sleep(NAME_CACHE).await;
         Ok(scalers)
     }
 
@@ -190,14 +196,20 @@ impl Scalers {
         format!("dns:///{}:{GRPC}", self.name())
     }
 
+    /// Starts one more and returns once KEDA will find it when it looks the name up.
+    pub(crate) async fn add(&mut self) -> Result<()> {
+        self.start_one().await?;
+        tokio::time::sleep(NAME_CACHE).await;
+        Ok(())
+    }
+
     /// Starts one more, which the name means once it is ready.
-    pub(crate) async fn add(&mut self) -> Result<&Scaler> {
+    async fn start_one(&mut self) -> Result<()> {
         let name = format!("scaler-{}", self.started);
         self.started += 1;
         let scaler = Scaler::start(&self.case, &name, &self.agents).await?;
         self.running.push(scaler);
-        self.publish()?;
-        self.running.last().context("no scaler runs")
+        self.publish()
     }
 
     /// Takes the one at `index` out of the name and then asks it to end, as happens to a pod that

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::Instant;
 
-use crate::cluster::{Case, PATIENCE, api};
+use crate::cluster::{Case, PATIENCE};
 use crate::rheostat::load::Load;
 use crate::rheostat::nodes::GpuNodes;
 use crate::rheostat::scaler::{Agents, Scaler, Scalers};
@@ -133,12 +133,14 @@ async fn answered(case: &Case, scalers: &Scalers) -> Result<()> {
     for scaler in &scalers.running {
         is_called(scaler, PATIENCE).await?;
     }
-    eventually("the HPA to read the metric", PATIENCE, async || {
-        let (version, kind) = ("autoscaling/v2", "HorizontalPodAutoscaler");
-        let name = format!("keda-hpa-{NAME}");
-        let hpa = api::get(&case.client(), version, kind, Some(&case.namespace), &name).await?;
-        let active = api::condition(&hpa, "ScalingActive").is_some_and(|found| found.status == "True");
-        Ok(Seen::when(active, hpa.data))
+    // KEDA's controllers overwrite each other's conditions while a ScaledObject is new.
+    eventually("KEDA and the HPA to have settled", PATIENCE, async || {
+        let watch = GapWatch::start(case).await?;
+        case.stays_at(NAME, 3, Duration::from_secs(4)).await?;
+        Ok(match watch.no_gap(3) {
+            Ok(()) => Seen::Yes(()),
+            Err(error) => Seen::NotYet(format!("{error:#}")),
+        })
     })
     .await
 }

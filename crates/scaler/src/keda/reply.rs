@@ -11,7 +11,7 @@ const REFUSED: &str = "rheostat-refused";
 ///
 /// A refused trigger has one too: where the spec is an error, KEDA never starts to ask for the
 /// value, and its user reads only "no metric specs returned from scalers". So the spec stands, and
-/// the value and the activity are the errors that KEDA tells as events and conditions.
+/// the value and the activity are the errors that KEDA tells in events.
 pub(super) fn spec(trigger: Option<&Trigger>) -> GetMetricSpecResponse {
     let (name, target) = trigger.map_or((REFUSED, 1.0), |trigger| {
         (trigger.metric_name(), trigger.target())

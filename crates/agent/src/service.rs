@@ -8,7 +8,7 @@ use rheostat_reading::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::counters::{Counters, add};
 use crate::publisher::Latest;
@@ -45,8 +45,12 @@ impl AgentService {
 impl Agent for AgentService {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<Snapshot, Status>> + Send>>;
 
-    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let name: String = request.get_ref().subscriber.chars().take(LONGEST_NAME).collect();
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let first = request.into_inner().message().await?.unwrap_or_default();
+        let name: String = first.subscriber.chars().take(LONGEST_NAME).collect();
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
             add(&self.counters.refused_subscribers);
             return Err(Status::resource_exhausted(format!(

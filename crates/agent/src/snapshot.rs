@@ -51,6 +51,7 @@ impl NodeSnapshot {
                 .iter()
                 .map(|claim| claim_to_proto(claim, now))
                 .collect(),
+            engines: Vec::new(),
         }
     }
 }

@@ -84,7 +84,10 @@ impl Subscription {
         let patience = connecting.connect_timeout + *idle_timeout;
         let request = agent::WatchRequest {
             subscriber: subscriber.clone(),
+            engines: None,
         };
+        // The request stays open: what follows in it is which engines are wanted.
+        let request = tokio_stream::StreamExt::chain(tokio_stream::once(request), tokio_stream::pending());
         let opening = tokio::time::timeout(patience, client.watch(request)).await;
         let refused = |status| Ended::Refused(Box::new(status));
         let mut snapshots = opening

@@ -136,8 +136,8 @@ impl Signal {
                 Unit::Bytes => SignalUnit::Bytes,
                 Unit::BytesPerSecond => SignalUnit::BytesPerSecond,
                 Unit::Celsius => SignalUnit::Celsius,
-                // No signal is in joules, hertz or counts.
-                Unit::Watts | Unit::Joules | Unit::Hertz | Unit::Count => SignalUnit::Watts,
+                // No signal of a device is in any other unit.
+                _ => SignalUnit::Watts,
             },
         }
     }

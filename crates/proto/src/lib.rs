@@ -7,7 +7,10 @@
 
 mod readings;
 
-pub use readings::{MalformedReading, absent_to_proto, reading_from_proto, reading_to_proto};
+pub use readings::{
+    MalformedReading, absent_to_proto, engine_reading_from_proto, engine_reading_to_proto,
+    reading_from_proto, reading_to_proto,
+};
 
 /// KEDA's external scaler contract (KEDA 2.21, wire-compatible down to 2.15).
 #[allow(

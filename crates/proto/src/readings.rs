@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use rheostat_reading::{Absent, Amount, Observed, Quality, Quantity, Reading, Timestamp};
+use rheostat_reading::{
+    Absent, Amount, EngineQuantity, Measurable, Observed, Quality, Quantity, Reading, Timestamp,
+};
 
 use crate::agent;
 
@@ -12,64 +14,103 @@ pub enum MalformedReading {
     UnknownQuantity(i32),
     /// A number that is none.
     #[error("{0} is not a finite number")]
-    NotFinite(Quantity),
+    NotFinite(String),
+}
+
+/// A reading without saying of what: the fields that a device's and an engine's share.
+struct Wire<'a> {
+    value: f64,
+    age_millis: u32,
+    window_millis: u32,
+    quality: i32,
+    absent: i32,
+    detail: &'a str,
 }
 
 macro_rules! same_quantities {
-    ($($name:ident)*) => {
-        fn quantity_to_proto(quantity: Quantity) -> agent::Quantity {
-            match quantity { $(Quantity::$name => agent::Quantity::$name,)* }
+    ($ours:ident, $theirs:ident, $message:ident, $to_proto:ident, $from_proto:ident: $($name:ident)*) => {
+        /// A reading as it is sent at `now` (the sender's clock).
+        #[must_use]
+        pub fn $to_proto(
+            quantity: $ours,
+            observed: Result<&Reading, &Absent>,
+            now: Timestamp,
+        ) -> agent::$message {
+            let quantity = match quantity { $($ours::$name => agent::$theirs::$name,)* }.into();
+            match observed {
+                Ok(reading) => agent::$message {
+                    quantity,
+                    value: reading.amount.value(),
+                    age_millis: millis(reading.age(now)),
+                    window_millis: millis(reading.window),
+                    quality: quality_to_proto(reading.quality).into(),
+                    absent: agent::Absent::No.into(),
+                    detail: String::new(),
+                },
+                Err(reason) => {
+                    let (absent, detail, age_millis) = absent_to_proto(reason);
+                    agent::$message {
+                        quantity,
+                        age_millis,
+                        absent: absent.into(),
+                        detail,
+                        ..Default::default()
+                    }
+                }
+            }
         }
 
-        fn quantity_from_proto(quantity: agent::Quantity) -> Option<Quantity> {
-            match quantity {
-                agent::Quantity::Unspecified => None,
-                $(agent::Quantity::$name => Some(Quantity::$name),)*
-            }
+        /// A reading as it was received at `now` (the receiver's clock): its age is counted back
+        /// from there.
+        ///
+        /// # Errors
+        ///
+        /// [`MalformedReading`] where the quantity is unknown or the number is none.
+        pub fn $from_proto(
+            reading: &agent::$message,
+            now: Timestamp,
+        ) -> Result<($ours, Observed), MalformedReading> {
+            let quantity = match agent::$theirs::try_from(reading.quantity) {
+                $(Ok(agent::$theirs::$name) => $ours::$name,)*
+                Ok(agent::$theirs::Unspecified) | Err(_) => {
+                    return Err(MalformedReading::UnknownQuantity(reading.quantity));
+                }
+            };
+            let wire = Wire {
+                value: reading.value,
+                age_millis: reading.age_millis,
+                window_millis: reading.window_millis,
+                quality: reading.quality,
+                absent: reading.absent,
+                detail: &reading.detail,
+            };
+            Ok((quantity, observed_from_proto(quantity, &wire, now)?))
         }
     };
 }
 
 same_quantities! {
+    Quantity, Quantity, Reading, reading_to_proto, reading_from_proto:
     Utilization SmActive SmOccupancy TensorActive DutyCycle MemoryUsedPercent MemoryUsedBytes
     MemoryFreeBytes MemoryReservedBytes MemoryTotalBytes MemoryBandwidth Power PowerLimit Energy
     Temperature SmClock MemoryClock PcieTx PcieRx NvlinkTx NvlinkRx EncoderUtilization
     DecoderUtilization EccCorrected EccUncorrected PcieReplays
 }
 
-/// A reading as it is sent at `now` (the sender's clock).
-#[must_use]
-pub fn reading_to_proto(
-    quantity: Quantity,
-    observed: Result<&Reading, &Absent>,
-    now: Timestamp,
-) -> agent::Reading {
-    let quantity = quantity_to_proto(quantity).into();
-    match observed {
-        Ok(reading) => agent::Reading {
-            quantity,
-            value: reading.amount.value(),
-            age_millis: millis(reading.age(now)),
-            window_millis: millis(reading.window),
-            quality: match reading.quality {
-                Quality::Measured => agent::Quality::Measured,
-                Quality::Derived => agent::Quality::Derived,
-                Quality::Estimated => agent::Quality::Estimated,
-            }
-            .into(),
-            absent: agent::Absent::No.into(),
-            detail: String::new(),
-        },
-        Err(reason) => {
-            let (absent, detail, age) = absent_to_proto(reason);
-            agent::Reading {
-                quantity,
-                age_millis: age,
-                absent: absent.into(),
-                detail,
-                ..Default::default()
-            }
-        }
+same_quantities! {
+    EngineQuantity, EngineQuantity, EngineReading, engine_reading_to_proto, engine_reading_from_proto:
+    Waiting Running Concurrency KvCacheUsage TtftMean TtftP50 TtftP90 TtftP95 TtftP99 ItlMean ItlP50
+    ItlP90 ItlP95 ItlP99 E2eMean E2eP50 E2eP90 E2eP95 E2eP99 QueueTimeMean QueueTimeP50 QueueTimeP90
+    QueueTimeP95 QueueTimeP99 RequestRate PromptTokenRate GenerationTokenRate TokenRate
+    PromptTokensMean GenerationTokensMean PrefixCacheHitRate PreemptionRate LoraAdapters ModelsLoaded
+    KvBlocks KvTokens MaxSequences MaxContext
+}
+
+fn quality_to_proto(quality: Quality) -> agent::Quality {
+    match quality {
+        Quality::Measured => agent::Quality::Measured,
+        Quality::Derived => agent::Quality::Derived,
+        Quality::Estimated => agent::Quality::Estimated,
     }
 }
 
@@ -85,25 +126,18 @@ pub fn absent_to_proto(reason: &Absent) -> (agent::Absent, String, u32) {
         Absent::Stale(age) => (agent::Absent::Stale, String::new(), millis(*age)),
         Absent::Failed(detail) => (agent::Absent::Failed, detail.clone(), 0),
         Absent::Unattributable => (agent::Absent::Unattributable, String::new(), 0),
+        Absent::NoTraffic => (agent::Absent::NoTraffic, String::new(), 0),
     }
 }
 
-/// A reading as it was received at `now` (the receiver's clock): its age is counted back from there.
-///
-/// # Errors
-///
-/// [`MalformedReading`] where the quantity is unknown or the number is none.
-pub fn reading_from_proto(
-    reading: &agent::Reading,
+fn observed_from_proto(
+    quantity: impl Measurable,
+    wire: &Wire<'_>,
     now: Timestamp,
-) -> Result<(Quantity, Observed), MalformedReading> {
-    let quantity = agent::Quantity::try_from(reading.quantity)
-        .ok()
-        .and_then(quantity_from_proto)
-        .ok_or(MalformedReading::UnknownQuantity(reading.quantity))?;
-    let detail = || bounded(&reading.detail);
-    let age = Duration::from_millis(reading.age_millis.into());
-    let absent = match agent::Absent::try_from(reading.absent) {
+) -> Result<Observed, MalformedReading> {
+    let age = Duration::from_millis(wire.age_millis.into());
+    let detail = || bounded(wire.detail);
+    let absent = match agent::Absent::try_from(wire.absent) {
         Ok(agent::Absent::No) => None,
         Ok(agent::Absent::NotSupported) => Some(Absent::NotSupported),
         Ok(agent::Absent::NoPermission) => Some(Absent::NoPermission),
@@ -113,28 +147,26 @@ pub fn reading_from_proto(
         Ok(agent::Absent::Stale) => Some(Absent::Stale(age)),
         Ok(agent::Absent::Failed) => Some(Absent::Failed(detail())),
         Ok(agent::Absent::Unattributable) => Some(Absent::Unattributable),
+        Ok(agent::Absent::NoTraffic) => Some(Absent::NoTraffic),
         Err(code) => Some(Absent::Failed(format!("unknown reason: {code}"))),
     };
     if let Some(absent) = absent {
-        return Ok((quantity, Err(absent)));
+        return Ok(Err(absent));
     }
-    let amount = Amount::new(reading.value, quantity.unit()).ok_or(MalformedReading::NotFinite(quantity))?;
-    let quality = match agent::Quality::try_from(reading.quality) {
+    let amount = Amount::new(wire.value, quantity.unit())
+        .ok_or_else(|| MalformedReading::NotFinite(quantity.to_string()))?;
+    let quality = match agent::Quality::try_from(wire.quality) {
         Ok(agent::Quality::Measured) => Quality::Measured,
         Ok(agent::Quality::Derived) => Quality::Derived,
         // A quality that a newer agent added is trusted least.
         Ok(agent::Quality::Estimated) | Err(_) => Quality::Estimated,
     };
-    let window = Duration::from_millis(reading.window_millis.into());
-    Ok((
-        quantity,
-        Ok(Reading {
-            amount,
-            at: now.minus(age),
-            window,
-            quality,
-        }),
-    ))
+    Ok(Ok(Reading {
+        amount,
+        at: now.minus(age),
+        window: Duration::from_millis(wire.window_millis.into()),
+        quality,
+    }))
 }
 
 fn millis(span: Duration) -> u32 {
@@ -185,6 +217,29 @@ mod tests {
     }
 
     #[test]
+    fn every_engine_quantity_goes_over_the_wire_and_back() {
+        let sent = Timestamp::from_unix_nanos(10_000_000_000);
+        let received = Timestamp::from_unix_nanos(99_000_000_000);
+        for &quantity in EngineQuantity::ALL {
+            let reading = Reading {
+                amount: Amount::new(3.0, quantity.unit()).unwrap(),
+                at: sent.minus(SECOND),
+                window: 60 * SECOND,
+                quality: Quality::Estimated,
+            };
+            let wire = engine_reading_to_proto(quantity, Ok(&reading), sent);
+            let expected = Reading {
+                at: received.minus(SECOND),
+                ..reading
+            };
+            assert_eq!(
+                engine_reading_from_proto(&wire, received),
+                Ok((quantity, Ok(expected)))
+            );
+        }
+    }
+
+    #[test]
     fn every_absence_goes_over_the_wire_and_back() {
         let now = Timestamp::from_unix_nanos(10_000_000_000);
         for reason in [
@@ -196,6 +251,7 @@ mod tests {
             Absent::Stale(3 * SECOND),
             Absent::Failed("NVML_ERROR_UNKNOWN".into()),
             Absent::Unattributable,
+            Absent::NoTraffic,
         ] {
             let wire = reading_to_proto(Quantity::Power, Err(&reason), now);
             assert_eq!(reading_from_proto(&wire, now), Ok((Quantity::Power, Err(reason))));
@@ -220,7 +276,7 @@ mod tests {
         };
         assert_eq!(
             reading_from_proto(&nan, now),
-            Err(MalformedReading::NotFinite(Quantity::Power))
+            Err(MalformedReading::NotFinite("power".into()))
         );
     }
 

@@ -27,6 +27,10 @@ pub enum Unit {
     Celsius,
     /// Cycles per second.
     Hertz,
+    /// Seconds.
+    Seconds,
+    /// Things per second: requests, tokens.
+    PerSecond,
     /// A number of things.
     Count,
 }
@@ -73,6 +77,8 @@ impl Unit {
             Self::Joules => "joules",
             Self::Celsius => "celsius",
             Self::Hertz => "hertz",
+            Self::Seconds => "seconds",
+            Self::PerSecond => "per_second",
             Self::Count => "",
         }
     }
@@ -88,6 +94,8 @@ impl fmt::Display for Unit {
             Self::Joules => "J",
             Self::Celsius => "°C",
             Self::Hertz => "Hz",
+            Self::Seconds => "s",
+            Self::PerSecond => "/s",
             Self::Count => "count",
         })
     }
@@ -102,6 +110,9 @@ impl fmt::Display for Amount {
             Unit::BytesPerSecond => scaled(out, self.value, 1e3, &["B/s", "kB/s", "MB/s", "GB/s", "TB/s"]),
             Unit::Hertz => scaled(out, self.value, 1e3, &["Hz", "kHz", "MHz", "GHz"]),
             Unit::Watts | Unit::Joules | Unit::Celsius => write!(out, "{:.1} {}", self.value, self.unit),
+            Unit::Seconds if self.value.abs() < 1.0 => write!(out, "{:.1} ms", self.value * 1e3),
+            Unit::Seconds => write!(out, "{:.2} s", self.value),
+            Unit::PerSecond => write!(out, "{:.2}/s", self.value),
             Unit::Count => write!(out, "{}", self.value),
         }
     }
@@ -144,5 +155,8 @@ mod tests {
         assert_eq!(show(1.98e9, Unit::Hertz).as_deref(), Some("2.0 GHz"));
         assert_eq!(show(312.5, Unit::Watts).as_deref(), Some("312.5 W"));
         assert_eq!(show(7.0, Unit::Count).as_deref(), Some("7"));
+        assert_eq!(show(0.25, Unit::Seconds).as_deref(), Some("250.0 ms"));
+        assert_eq!(show(12.5, Unit::Seconds).as_deref(), Some("12.50 s"));
+        assert_eq!(show(3.25, Unit::PerSecond).as_deref(), Some("3.25/s"));
     }
 }

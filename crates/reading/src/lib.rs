@@ -7,6 +7,7 @@
 
 mod amount;
 mod clock;
+mod engine_quantity;
 mod quantity;
 mod reading;
 mod readings;
@@ -14,7 +15,8 @@ mod units;
 
 pub use amount::{Amount, Unit, WrongUnit};
 pub use clock::{Clock, ManualClock, Timestamp};
-pub use quantity::Quantity;
+pub use engine_quantity::EngineQuantity;
+pub use quantity::{Measurable, Quantity};
 pub use reading::{Absent, Observed, Quality, Reading};
 pub use readings::Readings;
-pub use units::{Bytes, BytesPerSecond, Celsius, Count, Hertz, Joules, Ratio, Watts};
+pub use units::{Bytes, BytesPerSecond, Celsius, Count, Hertz, Joules, PerSecond, Ratio, Seconds, Watts};

@@ -3,20 +3,32 @@ use std::str::FromStr;
 
 use crate::Unit;
 
+/// What can be measured of one kind of thing: the keys of [`crate::Readings`].
+pub trait Measurable: Copy + Ord + fmt::Display {
+    /// The unit its readings are in.
+    fn unit(self) -> Unit;
+}
+
 macro_rules! quantities {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $unit:ident;)*) => {
-        /// What is measured of a device. The vocabulary of readings and of `gpu.*` signals.
+    (
+        $(#[$enum_doc:meta])* $type:ident;
+        $($(#[$doc:meta])* $variant:ident = $name:literal, $unit:ident;)*
+    ) => {
+        $(#[$enum_doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum Quantity {
+        pub enum $type {
             $($(#[$doc])* $variant,)*
         }
 
-        impl Quantity {
+        impl $type {
             /// All of them, in the order of their discriminants.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name after `gpu.`, lower case with underscores.
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name after the source's (`gpu.`, `engine.`), lower case with underscores.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
@@ -28,10 +40,35 @@ macro_rules! quantities {
                 match self { $(Self::$variant => Unit::$unit,)* }
             }
         }
+
+        impl Measurable for $type {
+            fn unit(self) -> Unit {
+                self.unit()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = ();
+
+            fn from_str(name: &str) -> Result<Self, ()> {
+                Self::ALL.iter().copied().find(|quantity| quantity.name() == name).ok_or(())
+            }
+        }
     };
 }
 
+pub(crate) use quantities;
+
 quantities! {
+    /// What is measured of a device. The vocabulary of readings and of `gpu.*` signals.
+    Quantity;
+
     /// Part of the time in which at least one kernel ran (NVML's "GPU utilization"): 1 can be one
     /// small kernel in a loop. Not available on MIG.
     Utilization = "utilization", Ratio;
@@ -89,9 +126,6 @@ quantities! {
 }
 
 impl Quantity {
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
-
     /// Whether it only grows while the driver stays loaded.
     #[must_use]
     pub const fn is_counter(self) -> bool {
@@ -99,24 +133,6 @@ impl Quantity {
             self,
             Self::Energy | Self::EccCorrected | Self::EccUncorrected | Self::PcieReplays
         )
-    }
-}
-
-impl fmt::Display for Quantity {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.name())
-    }
-}
-
-impl FromStr for Quantity {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Self, ()> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|quantity| quantity.name() == name)
-            .ok_or(())
     }
 }
 

@@ -59,6 +59,10 @@ pub enum Absent {
     /// The device is shared and nothing tells one sharer's part from another's.
     #[error("shared with other pods, whose parts cannot be told apart")]
     Unattributable,
+    /// The engine answered, and nothing happened in the window of which this could be taken: the
+    /// latency of no requests. The one absence that speaks of low demand.
+    #[error("no traffic in the window")]
+    NoTraffic,
 }
 
 impl Reading {

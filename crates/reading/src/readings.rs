@@ -1,14 +1,14 @@
 use std::time::Duration;
 
-use crate::{Absent, Amount, Observed, Quality, Quantity, Reading, Timestamp};
+use crate::{Absent, Amount, Measurable, Observed, Quality, Quantity, Reading, Timestamp};
 
-/// What is known of one device: for each quantity a reading or why it is absent.
+/// What is known of one device, or one engine: for each quantity a reading or why it is absent.
 ///
 /// A quantity that nobody has set is absent as [`Absent::NotYet`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Readings(Vec<(Quantity, Observed)>);
+pub struct Readings<Q = Quantity>(Vec<(Q, Observed)>);
 
-impl Readings {
+impl<Q: Measurable> Readings<Q> {
     /// Nothing known yet.
     #[must_use]
     pub const fn new() -> Self {
@@ -20,7 +20,7 @@ impl Readings {
     /// # Errors
     ///
     /// The reason why there is no reading.
-    pub fn get(&self, quantity: Quantity) -> Result<&Reading, &Absent> {
+    pub fn get(&self, quantity: Q) -> Result<&Reading, &Absent> {
         const NOT_YET: Absent = Absent::NotYet;
         match self.0.binary_search_by_key(&quantity, |entry| entry.0) {
             Ok(place) => self.0[place].1.as_ref(),
@@ -32,7 +32,7 @@ impl Readings {
     ///
     /// An amount in another unit than the quantity's is a programming error; it is recorded as
     /// absent rather than as a wrong number.
-    pub fn set(&mut self, quantity: Quantity, observed: Observed) {
+    pub fn set(&mut self, quantity: Q, observed: Observed) {
         let observed = match observed {
             Ok(reading) if reading.amount.unit() != quantity.unit() => Err(Absent::Failed(format!(
                 "{quantity} was read in {}, not in {}",
@@ -48,7 +48,7 @@ impl Readings {
     }
 
     /// Puts a value that stands for the `window` up to `at`; absent where `value` is not finite.
-    pub fn put(&mut self, quantity: Quantity, value: f64, at: Timestamp, window: Duration, quality: Quality) {
+    pub fn put(&mut self, quantity: Q, value: f64, at: Timestamp, window: Duration, quality: Quality) {
         let observed = Amount::new(value, quantity.unit())
             .map(|amount| Reading {
                 amount,
@@ -60,14 +60,14 @@ impl Readings {
         self.set(quantity, observed);
     }
 
-    /// The value of `quantity` as a plain number in its [`Quantity::unit`], where there is one.
+    /// The value of `quantity` as a plain number in its [`Measurable::unit`], where there is one.
     #[must_use]
-    pub fn value(&self, quantity: Quantity) -> Option<f64> {
+    pub fn value(&self, quantity: Q) -> Option<f64> {
         self.get(quantity).ok().map(|reading| reading.amount.value())
     }
 
-    /// All that was set, in the order of [`Quantity::ALL`].
-    pub fn iter(&self) -> impl Iterator<Item = (Quantity, Result<&Reading, &Absent>)> {
+    /// All that was set, in the order of the quantities.
+    pub fn iter(&self) -> impl Iterator<Item = (Q, Result<&Reading, &Absent>)> {
         self.0
             .iter()
             .map(|(quantity, observed)| (*quantity, observed.as_ref()))
@@ -86,7 +86,7 @@ impl Readings {
     }
 }
 
-impl Default for Readings {
+impl<Q: Measurable> Default for Readings<Q> {
     fn default() -> Self {
         Self::new()
     }

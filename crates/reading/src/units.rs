@@ -43,6 +43,10 @@ units! {
     Celsius
     /// Cycles per second.
     Hertz
+    /// Seconds.
+    Seconds
+    /// Things per second: requests, tokens.
+    PerSecond
     /// A number of things.
     Count
 }

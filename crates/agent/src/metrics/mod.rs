@@ -124,6 +124,7 @@ fn reason(absent: &Absent) -> &'static str {
         Absent::Stale(_) => "stale",
         Absent::Failed(_) => "failed",
         Absent::Unattributable => "unattributable",
+        Absent::NoTraffic => "no_traffic",
     }
 }
 

@@ -63,7 +63,7 @@ pub enum Problem {
     #[error("`,` or `}}` is expected")]
     Comma,
     /// A blank is expected.
-    #[error("one space is expected")]
+    #[error("a space is expected")]
     Space,
     /// A value is expected.
     #[error("a value is expected")]

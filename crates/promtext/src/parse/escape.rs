@@ -17,10 +17,9 @@ pub(super) fn unescape(text: &str, quotes: bool) -> Cow<'_, str> {
         }
         match characters.next() {
             Some('n') => plain.push('\n'),
-            Some('\\') => plain.push('\\'),
+            Some('\\') | None => plain.push('\\'),
             Some('"') if quotes => plain.push('"'),
             Some(other) => plain.extend(['\\', other]),
-            None => plain.push('\\'),
         }
     }
     Cow::Owned(plain)

@@ -232,17 +232,18 @@ impl<'page> Line<'page> {
     /// least one where `needed`.
     fn gap(&mut self, needed: bool) -> Result<(), Fault> {
         let start = self.at;
-        match self.format {
-            Format::OpenMetrics if self.eat(b' ') => return Ok(()),
-            Format::OpenMetrics => {}
+        let passed = match self.format {
+            Format::OpenMetrics => self.eat(b' '),
             Format::Prometheus => {
                 self.blanks();
-                if self.at > start || !needed || self.at == self.text.len() {
-                    return Ok(());
-                }
+                self.at > start || !needed || self.at == self.text.len()
             }
+        };
+        if passed {
+            Ok(())
+        } else {
+            Err(self.fault(Problem::Space))
         }
-        Err(self.fault(Problem::Space))
     }
 
     /// Passes blanks, where the format has them.

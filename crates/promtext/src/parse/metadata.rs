@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use super::error::{Fault, Problem};
 use super::escape::unescape;
 use super::line::Line;
@@ -100,7 +98,7 @@ fn kind(word: &str, format: Format) -> Option<MetricKind> {
 }
 
 /// Whether a family of that name can have `unit`.
-fn is_unit(family: &Cow<'_, str>, unit: &str) -> bool {
+fn is_unit(family: &str, unit: &str) -> bool {
     unit.is_empty()
         || family
             .strip_suffix(unit)

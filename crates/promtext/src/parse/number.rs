@@ -30,9 +30,11 @@ pub(super) fn millis(text: &str) -> Result<i64, Problem> {
 
 /// Seconds, as in OpenMetrics, in milliseconds; what is finer is cut.
 pub(super) fn seconds(text: &str) -> Result<i64, Problem> {
-    match float(text) {
-        // The cast saturates: no timestamp out of range becomes one within it.
-        Ok(seconds) if seconds.is_finite() => Ok((seconds * 1000.0) as i64),
-        _ => Err(Problem::Timestamp),
+    let millis = float(text).map_err(|_| Problem::Timestamp)? * 1000.0;
+    // 2^63 is the first number that is too large for the result; the comparison refuses NaN too.
+    if millis.abs() < (1u64 << 63) as f64 {
+        Ok(millis as i64)
+    } else {
+        Err(Problem::Timestamp)
     }
 }

@@ -89,7 +89,8 @@ impl Dimension {
     fn combine(self, other: Self, combine: fn(i8, i8) -> Option<i8>) -> Option<Self> {
         let mut powers = self.powers;
         for (power, other) in powers.iter_mut().zip(other.powers) {
-            *power = combine(*power, other).filter(|power| power.unsigned_abs() <= MAX_POWER.unsigned_abs())?;
+            *power =
+                combine(*power, other).filter(|power| power.unsigned_abs() <= MAX_POWER.unsigned_abs())?;
         }
         Some(Self { powers })
     }
@@ -139,9 +140,15 @@ mod tests {
     #[test]
     fn units_multiply_and_divide() {
         let of = Dimension::of;
-        assert_eq!(of(Unit::PerSecond).times(of(Unit::Seconds)), Some(of(Unit::Count)));
+        assert_eq!(
+            of(Unit::PerSecond).times(of(Unit::Seconds)),
+            Some(of(Unit::Count))
+        );
         assert_eq!(of(Unit::Bytes).per(of(Unit::Bytes)), Some(Dimension::RATIO));
-        assert_eq!(of(Unit::Bytes).per(of(Unit::Seconds)), Some(of(Unit::BytesPerSecond)));
+        assert_eq!(
+            of(Unit::Bytes).per(of(Unit::Seconds)),
+            Some(of(Unit::BytesPerSecond))
+        );
         assert_eq!(of(Unit::Joules).per(of(Unit::Seconds)), Some(of(Unit::Watts)));
         assert_eq!(Dimension::RATIO.per(of(Unit::Seconds)), Some(of(Unit::Hertz)));
     }
@@ -153,7 +160,11 @@ mod tests {
         assert_eq!(square.to_string(), "bytes²");
         assert_eq!(square.unit(), None);
         assert_eq!(Dimension::RATIO.per(square).unwrap().to_string(), "1/bytes²");
-        let odd = Dimension::of(Unit::Watts).times(bytes).unwrap().per(Dimension::of(Unit::Count)).unwrap();
+        let odd = Dimension::of(Unit::Watts)
+            .times(bytes)
+            .unwrap()
+            .per(Dimension::of(Unit::Count))
+            .unwrap();
         assert_eq!(odd.to_string(), "bytes·W/count");
         assert_eq!(square.times(square).and_then(|fourth| fourth.times(bytes)), None);
     }

@@ -11,9 +11,7 @@ use crate::{Dimension, MAX_DEPTH, MAX_LENGTH, MAX_NODES, TroubleKind};
 pub struct ExpressionError {
     text: Box<str>,
     span: Span,
-    /// What is wrong.
-    #[source]
-    problem: Problem,
+    problem: Box<Problem>,
 }
 
 /// A part of an expression's text, in bytes.
@@ -41,7 +39,9 @@ pub enum Problem {
     #[error("the expression is nested more than {MAX_DEPTH} deep here, which is the most allowed")]
     TooDeep,
     /// Too many parts.
-    #[error("the expression has more than {MAX_NODES} numbers, names, operators and calls, which is the most allowed")]
+    #[error(
+        "the expression has more than {MAX_NODES} numbers, names, operators and calls, which is the most allowed"
+    )]
     TooLarge,
     /// A character that is no part of the language.
     #[error("{found:?} means nothing here{}; allowed are numbers, names, + - * / < <= > >= == != && || ! and parentheses",
@@ -82,7 +82,11 @@ pub enum Problem {
         allowed: Vec<String>,
     },
     /// A call of something that is no function.
-    #[error("unknown function {name:?}{}; {}", Nearest(nearest), Allowed("functions", allowed))]
+    #[error(
+        "unknown function {name:?}{}; {}",
+        Nearest(nearest),
+        Allowed("functions", allowed)
+    )]
     UnknownFunction {
         /// The function.
         name: String,
@@ -129,7 +133,9 @@ pub enum Problem {
         found: String,
     },
     /// A number where a condition is needed.
-    #[error("{place} needs a condition, but {found} is a number; a comparison such as {found} > 0 makes it one")]
+    #[error(
+        "{place} needs a condition, but {found} is a number; a comparison such as {found} > 0 makes it one"
+    )]
     NeedsCondition {
         /// What needs it.
         place: &'static str,
@@ -146,7 +152,9 @@ pub enum Problem {
     )]
     OrOfConditions,
     /// A unit with too high a power.
-    #[error("the unit of this product or quotient has a power too high to be meant; at most the fourth is allowed")]
+    #[error(
+        "the unit of this product or quotient has a power too high to be meant; at most the fourth is allowed"
+    )]
     UnitPower,
     /// A part that no readings can make known.
     #[error("this can never be a number: {0}")]
@@ -162,13 +170,13 @@ impl ExpressionError {
         Self {
             text: text.get(..kept).unwrap_or_default().into(),
             span,
-            problem,
+            problem: Box::new(problem),
         }
     }
 
     /// What is wrong.
     #[must_use]
-    pub const fn problem(&self) -> &Problem {
+    pub fn problem(&self) -> &Problem {
         &self.problem
     }
 
@@ -181,13 +189,11 @@ impl ExpressionError {
     /// Where, as people count: `position 5`, or `line 2, position 5` where there are lines.
     #[must_use]
     pub fn position(&self) -> String {
-        let (line, before) = self.line();
-        let position = before + 1;
+        let position = self.line().1 + 1;
         if self.text.contains('\n') {
             let number = self.before().matches('\n').count() + 1;
             format!("line {number}, position {position}")
         } else {
-            debug_assert!(line.len() <= MAX_LENGTH);
             format!("position {position}")
         }
     }
@@ -205,7 +211,11 @@ impl ExpressionError {
             .take(SHOWN)
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
-        let rest = if line.chars().count() > skipped + SHOWN { "…" } else { "" };
+        let rest = if line.chars().count() > skipped + SHOWN {
+            "…"
+        } else {
+            ""
+        };
         let indent = before - skipped + cut.chars().count();
         let marked = self.text.get(self.span.start..self.span.end).unwrap_or_default();
         let wide = marked.lines().next().unwrap_or_default().chars().count();
@@ -285,7 +295,10 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
         .collect();
     close.sort_unstable();
     close.truncate(NEAREST);
-    close.into_iter().map(|(_, candidate)| candidate.to_owned()).collect()
+    close
+        .into_iter()
+        .map(|(_, candidate)| candidate.to_owned())
+        .collect()
 }
 
 /// Levenshtein's distance of two short texts, by bytes.
@@ -337,7 +350,10 @@ mod tests {
         let error = ExpressionError::new(&text, Span::new(200, 203), Problem::Empty);
         let shown = error.caret();
         let lines: Vec<_> = shown.lines().collect();
-        assert!(lines.iter().all(|line| line.chars().count() <= SHOWN + 4), "{shown}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= SHOWN + 4),
+            "{shown}"
+        );
         let at = lines[1].find('^').unwrap();
         assert_eq!(lines[0].chars().skip(at).take(3).collect::<String>(), "wat");
     }

@@ -81,7 +81,9 @@ impl Names {
     pub fn declare(&mut self, name: &str, declared: Declared) -> Result<usize, NameError> {
         let spelled = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.len() <= MAX_NAME_LENGTH
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if !spelled {
             let name = name.chars().take(MAX_NAME_LENGTH).collect();
             return Err(NameError::Spelling { name });
@@ -103,7 +105,9 @@ impl Names {
 
     /// Every name with what is known of it, in the order of declaration.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Declared)> {
-        self.declared.iter().map(|(name, declared)| (name.as_ref(), *declared))
+        self.declared
+            .iter()
+            .map(|(name, declared)| (name.as_ref(), *declared))
     }
 
     /// The place of a name; `None` where it is not declared.

@@ -158,13 +158,20 @@ fn number(written: &str) -> Option<Token<'static>> {
     if digits.contains(['e', 'E']) {
         return None;
     }
-    finite(digits).map(|number| number * factor).filter(|number| number.is_finite()).map(Token::Number)
+    finite(digits)
+        .map(|number| number * factor)
+        .filter(|number| number.is_finite())
+        .map(Token::Number)
 }
 
 fn finite(digits: &str) -> Option<f64> {
     // Rust's own parser takes `5.` and `.5`, `inf` and `nan`; only the digits are wanted.
-    let plain = digits.starts_with(|c: char| c.is_ascii_digit()) && !digits.ends_with('.') && !digits.contains(".e");
-    digits.parse::<f64>().ok().filter(|number| plain && number.is_finite())
+    let plain =
+        digits.starts_with(|c: char| c.is_ascii_digit()) && !digits.ends_with('.') && !digits.contains(".e");
+    digits
+        .parse::<f64>()
+        .ok()
+        .filter(|number| plain && number.is_finite())
 }
 
 const fn instead(found: char) -> Option<&'static str> {
@@ -225,7 +232,8 @@ mod tests {
     #[test]
     fn what_is_no_number_is_refused_whole() {
         for text in [
-            ".5", "5.", "1e999", "1e", "1e5Gi", "0x10", "5m", "1_000", "5Kb", "1.2.3", "9x%", "1.e3", "1e308T",
+            ".5", "5.", "1e999", "1e", "1e5Gi", "0x10", "5m", "1_000", "5Kb", "1.2.3", "9x%", "1.e3",
+            "1e308T",
         ] {
             let error = tokens(text).unwrap_err();
             assert_eq!(error.span(), Span::new(0, text.len()), "{text}");

@@ -131,7 +131,9 @@ impl Tree {
 
     pub(crate) fn arguments(&self, arguments: Arguments) -> &[Id] {
         let first = usize::from(arguments.first);
-        self.arguments.get(first..first + usize::from(arguments.count)).unwrap_or_default()
+        self.arguments
+            .get(first..first + usize::from(arguments.count))
+            .unwrap_or_default()
     }
 
     /// The operands of a node, from left to right.

@@ -203,9 +203,10 @@ async fn subscribe(address: SocketAddr, gpus: usize) -> Result<Streaming<Snapsho
     let mut client = AgentClient::new(channel);
     let mut stream = loop {
         match client
-            .watch(WatchRequest {
+            .watch(tokio_stream::once(WatchRequest {
                 subscriber: "bench".into(),
-            })
+                engines: None,
+            }))
             .await
         {
             Ok(stream) => break stream.into_inner(),

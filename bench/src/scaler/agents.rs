@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 use tokio_stream::wrappers::IntervalStream;
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::layout::{self, GPUS_PER_NODE, Layout};
 use crate::process;
@@ -84,7 +84,10 @@ struct SimulatedAgent {
 impl Agent for SimulatedAgent {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<Snapshot, Status>> + Send>>;
 
-    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        _: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let mut snapshot = self.snapshot();
         let (node, clock) = (self.node, self.clock.clone());
         // Subscribers come spread over time, and so the agents' beats are.

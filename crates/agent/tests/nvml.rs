@@ -110,9 +110,10 @@ async fn from_the_driver_to_the_stream() {
     let channel = Endpoint::new(format!("http://{}", agent.grpc_address()))
         .unwrap()
         .connect_lazy();
-    let request = WatchRequest {
+    let request = tokio_stream::once(WatchRequest {
         subscriber: "test".into(),
-    };
+        engines: None,
+    });
     let mut stream = AgentClient::new(channel)
         .watch(request)
         .await

@@ -7,9 +7,9 @@ mod support;
 use std::time::Duration;
 
 use rheostat_gpu::{DriverState, GpuSnapshot};
-use rheostat_proto::agent::{Quantity, WatchRequest, source::State};
+use rheostat_proto::agent::{Quantity, source::State};
 use rheostat_reading::{Absent, Clock, Timestamp};
-use support::{Node, PATIENCE, STANDING_STILL, busy_gpu, snapshot, until};
+use support::{Node, PATIENCE, STANDING_STILL, busy_gpu, snapshot, subscribing, until};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -82,9 +82,7 @@ async fn a_missing_driver_is_told_and_recovered_from() {
 async fn one_subscriber_too_many_is_refused_until_another_leaves() {
     let node = Node::start_with(Clock::system(), |options| options.max_subscribers = 2).await;
     let (first, _second) = (node.watch().await, node.watch().await);
-    let request = || WatchRequest {
-        subscriber: "third".into(),
-    };
+    let request = || subscribing("third");
     let refused = node.client().watch(request()).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("2 subscribers"), "{refused}");
@@ -105,10 +103,7 @@ async fn a_slow_subscriber_skips_to_the_newest() {
     let devices = (0..2000).map(|index| busy_gpu(index, &format!("GPU-{index}"), 0.5, now));
     node.gpus.store(snapshot(now, devices).into());
     let mut client = node.client().max_decoding_message_size(64 << 20);
-    let request = WatchRequest {
-        subscriber: "slow".into(),
-    };
-    let mut slow = client.watch(request).await.unwrap().into_inner();
+    let mut slow = client.watch(subscribing("slow")).await.unwrap().into_inner();
     let first = until(&mut slow, |snapshot| snapshot.devices.len() == 2000).await;
 
     let mut snapshots = node.agent.snapshots();

@@ -14,7 +14,7 @@ use rheostat_reading::{Clock, Quantity};
 use rheostat_transport::{ClientSecurity, ServerSecurity, grpc_server, listen, serve_grpc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,9 +43,10 @@ impl Agent for Script {
 
     async fn watch(
         &self,
-        request: Request<agent::WatchRequest>,
+        request: Request<Streaming<agent::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.calls.lock().push(request.into_inner().subscriber);
+        let first = request.into_inner().message().await?.unwrap_or_default();
+        self.calls.lock().push(first.subscriber);
         if *self.refuses.lock() {
             return Err(Status::unavailable("not today"));
         }

@@ -86,15 +86,21 @@ impl Node {
     }
 
     pub async fn watch(&self) -> Streaming<Snapshot> {
-        let request = WatchRequest {
-            subscriber: "test".into(),
-        };
+        let request = subscribing("test");
         self.client().watch(request).await.unwrap().into_inner()
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
         get(self.agent.http_address(), path).await
     }
+}
+
+/// The request of a subscriber that names no engines.
+pub fn subscribing(name: &str) -> tokio_stream::Once<WatchRequest> {
+    tokio_stream::once(WatchRequest {
+        subscriber: name.into(),
+        engines: None,
+    })
 }
 
 /// A time of taking that marks a sampler that does not go round.

@@ -124,6 +124,7 @@ pub fn snapshot(node: &str, held: &[(&str, &str, f64)]) -> agent::Snapshot {
                 share: Vec::new(),
             })
             .collect(),
+        ..Default::default()
     }
 }
 

@@ -62,14 +62,37 @@ impl Scripted {
         Ok(scripted)
     }
 
-    /// Takes the steps of a script at their times.
-    pub(crate) async fn play(&self, sequence: &Sequence) -> Result<()> {
-        for step in sequence.script.iter().skip_while(|step| step.at <= 0.0) {
-            tokio::time::sleep_until(self.steady_start + Duration::from_secs_f64(step.at)).await;
+    /// Takes the steps of a script at their times, or later where a step waits for a replica count,
+    /// and waits for the last count that the sequence expects. Returns the sequence with the times
+    /// at which its steps were really taken.
+    pub(crate) async fn play(&self, sequence: &Sequence) -> Result<Sequence> {
+        let mut played = sequence.clone();
+        let mut late = Duration::ZERO;
+        for step in played.script.iter_mut().skip_while(|step| step.at <= 0.0) {
+            let due = Duration::from_secs_f64(step.at) + late;
+            tokio::time::sleep_until(self.steady_start + due).await;
+            if let Some(count) = step.once {
+                self.asks_for(count).await?;
+            }
+            let now = self.steady_start.elapsed();
+            late += now.saturating_sub(due);
+            step.at = now.as_secs_f64();
             self.take(step).await?;
         }
-        tokio::time::sleep_until(self.steady_start + Duration::from_secs_f64(sequence.ends)).await;
-        Ok(())
+        tokio::time::sleep_until(self.steady_start + Duration::from_secs_f64(sequence.ends) + late).await;
+        if let Some(&last) = sequence.expect.as_deref().and_then(<[i32]>::last) {
+            self.asks_for(last).await?;
+        }
+        Ok(played)
+    }
+
+    async fn asks_for(&self, count: i32) -> Result<()> {
+        let what = format!("{} to ask for {count} replicas", self.case.namespace);
+        eventually(&what, PATIENCE, async || {
+            let replicas = self.case.replicas(WORKLOAD).await?;
+            Ok(Seen::when(replicas.wanted == count, replicas))
+        })
+        .await
     }
 
     /// Takes one step now.

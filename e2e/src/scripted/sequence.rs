@@ -45,6 +45,10 @@ pub(crate) struct Pods {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Step {
     pub(crate) at: f64,
+    /// The replica count that the Deployment must ask for before this step is taken. On a busy
+    /// machine that may be later than `at`; all that follows is then later by as much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) once: Option<i32>,
     #[serde(default = "default_trigger")]
     pub(crate) trigger: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use crate::scripted::sequence::Sequence;
 /// with those of the model.
 pub(crate) async fn record(case: Case, name: String, sequence: Sequence) -> Result<()> {
     let scripted = Scripted::start(&case, &sequence).await?;
-    scripted.play(&sequence).await?;
+    let sequence = scripted.play(&sequence).await?;
     let recording = scripted.record(&name, &sequence).await?;
     let counts = recording.replica_counts();
     if let Some(expected) = sequence.expect {

@@ -115,6 +115,9 @@ impl Layout {
                 ready_since: Some(Timestamp::from_unix_nanos(2)),
                 gpus_requested: 1,
                 resource_claims: 0,
+                ip: None,
+                ports: Vec::new(),
+                annotations: BTreeMap::new(),
             })
         });
         Workload {

@@ -57,8 +57,8 @@ pub use cluster::{WatchGuard, WatchOptions, watch_cluster};
 pub use endpoints::{EndpointWatch, ServiceEndpoint, watch_endpoints};
 pub use health::{Health, Resource, WatchId, WatchState};
 pub use model::{
-    HpaTolerances, MetricType, Pod, PodPhase, ScaleTarget, Stale, TargetProblem, TriggerDefinition,
-    TriggerKind, UnsupportedMetricType, Workload, WorkloadId, WorkloadKind,
+    ContainerPort, HpaTolerances, MetricType, Pod, PodPhase, ScaleTarget, Stale, TargetProblem,
+    TriggerDefinition, TriggerKind, UnsupportedMetricType, Workload, WorkloadId, WorkloadKind,
 };
 pub use store::{Snapshot, Store, StoreWriter};
 pub use watch::WatchTiming;

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,6 +229,22 @@ pub struct Pod {
     pub gpus_requested: u32,
     /// Resource claims (DRA) that it names; each may stand for GPUs.
     pub resource_claims: u32,
+    /// Its address, once it has one.
+    pub ip: Option<IpAddr>,
+    /// TCP ports that its containers declare, in the order of the containers.
+    pub ports: Vec<ContainerPort>,
+    /// Its annotations under `prometheus.io/` and `rheostat.dev/`, by their whole key: where its
+    /// metrics are.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A TCP port that a container declares.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ContainerPort {
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// Its number.
+    pub port: u16,
 }
 
 /// `status.phase` of a pod.
@@ -264,6 +281,16 @@ impl Pod {
     #[must_use]
     pub fn serves(&self) -> bool {
         self.phase == PodPhase::Running && self.ready && !self.terminating
+    }
+
+    /// The number of the port that its containers call `name`.
+    #[must_use]
+    pub fn port_named(&self, name: &str) -> Option<u16> {
+        let port = self
+            .ports
+            .iter()
+            .find(|port| port.name.as_deref() == Some(name))?;
+        Some(port.port)
     }
 
     /// Whether it has ended for good.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rheostat_reading::Timestamp;
 use serde::{Deserialize, Deserializer};
 
-use crate::model::{Pod, PodPhase};
+use crate::model::{ContainerPort, Pod, PodPhase};
 use crate::quantity;
 use crate::selector::{LabelSelector, Labels};
 
@@ -128,6 +128,17 @@ struct ContainerObject {
     restart_policy: Option<String>,
     #[serde(deserialize_with = "null_as_default")]
     resources: ResourcesObject,
+    #[serde(deserialize_with = "null_as_default")]
+    ports: Vec<ContainerPortObject>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerPortObject {
+    name: Option<String>,
+    container_port: u16,
+    /// Kubernetes' default is TCP.
+    protocol: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -139,8 +150,11 @@ struct ResourcesObject {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct PodStatus {
     phase: String,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
     #[serde(deserialize_with = "null_as_default")]
     conditions: Vec<ConditionObject>,
 }
@@ -218,7 +232,12 @@ impl PodObject {
         let ready_since = ready
             .filter(|_| is_ready)
             .and_then(|condition| timestamp(condition.last_transition_time.as_deref()?));
+        let mut annotations = metadata.annotations;
+        annotations.retain(|key, _| key.starts_with("prometheus.io/") || key.starts_with("rheostat.dev/"));
         let pod = Pod {
+            ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
+            ports: spec.tcp_ports(),
+            annotations,
             gpus_requested: spec.gpus(),
             resource_claims: u32::try_from(spec.resource_claims.len()).unwrap_or(u32::MAX),
             namespace: metadata.namespace,
@@ -246,14 +265,26 @@ impl PodObject {
 }
 
 impl PodSpec {
+    /// The ports of the containers that run as long as the pod serves.
+    fn tcp_ports(&self) -> Vec<ContainerPort> {
+        let sidecars = self.init_containers.iter().filter(|one| one.is_sidecar());
+        let ports = self.containers.iter().chain(sidecars).flat_map(|one| &one.ports);
+        ports
+            .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP" && port.container_port > 0)
+            .map(|port| ContainerPort {
+                name: port.name.clone(),
+                port: port.container_port,
+            })
+            .collect()
+    }
+
     /// GPUs that the scheduler sets aside: those of all containers that run side by side, or of
     /// the greediest init container, whichever is more.
     fn gpus(&self) -> u32 {
-        let is_sidecar = |container: &&ContainerObject| container.restart_policy.as_deref() == Some("Always");
         let together = self
             .containers
             .iter()
-            .chain(self.init_containers.iter().filter(is_sidecar));
+            .chain(self.init_containers.iter().filter(|one| one.is_sidecar()));
         let together: u32 = together.map(ContainerObject::gpus).sum();
         let alone = self
             .init_containers
@@ -266,6 +297,10 @@ impl PodSpec {
 }
 
 impl ContainerObject {
+    fn is_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+
     fn gpus(&self) -> u32 {
         let limits = self.resources.limits.iter();
         let gpus = limits
@@ -307,25 +342,33 @@ mod tests {
     fn a_pod_is_read_with_its_gpus() {
         let pod: PodObject = serde_json::from_value(serde_json::json!({
             "metadata": {
-                "name": "llm-0", "namespace": "a", "uid": "u", "labels": {"app": "llm"}, "annotations": null,
+                "name": "llm-0", "namespace": "a", "uid": "u", "labels": {"app": "llm"},
+                "annotations": {"prometheus.io/port": "8000", "other": "kept by nobody"},
                 "creationTimestamp": "1970-01-01T00:00:10Z", "managedFields": [{"manager": "kubelet"}],
             },
             "spec": {
                 "nodeName": "node-1",
                 "containers": [
-                    {"name": "engine", "resources": {"limits": {"nvidia.com/gpu": "2", "cpu": "4"}}},
+                    {"name": "engine", "resources": {"limits": {"nvidia.com/gpu": "2", "cpu": "4"}},
+                        "ports": [{"name": "http", "containerPort": 8000}, {"containerPort": 53, "protocol": "UDP"}]},
                     {"name": "other", "resources": {"limits": {"nvidia.com/mig-1g.10gb": "1"}}},
                     {"name": "plain", "resources": {}},
                 ],
                 "initContainers": [{"name": "load", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
                 "resourceClaims": [{"name": "gpu"}],
             },
-            "status": {"phase": "Running", "conditions": [
+            "status": {"phase": "Running", "podIP": "10.0.0.7", "conditions": [
                 {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:01:00Z"},
             ]},
         }))
         .unwrap();
         let (pod, labels) = pod.into_pod();
+        assert_eq!(pod.ip, Some([10, 0, 0, 7].into()));
+        assert_eq!(
+            (pod.port_named("http"), pod.port_named("udp"), pod.ports.len()),
+            (Some(8000), None, 1)
+        );
+        assert_eq!(pod.annotations.keys().collect::<Vec<_>>(), ["prometheus.io/port"]);
         assert_eq!(labels.get("app").map(String::as_str), Some("llm"));
         assert_eq!(pod.node.as_deref(), Some("node-1"));
         assert_eq!(pod.gpus_requested, 3);

@@ -108,6 +108,9 @@ fn pod(namespace: &str, name: &str, (app, ready): &(String, bool)) -> LabelledPo
         ready_since: None,
         gpus_requested: 0,
         resource_claims: 0,
+        ip: None,
+        ports: Vec::new(),
+        annotations: BTreeMap::new(),
     };
     LabelledPod {
         pod: Arc::new(pod),

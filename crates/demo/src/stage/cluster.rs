@@ -73,5 +73,8 @@ fn pod(world: &World, namespace: &str, pod: &world::Pod) -> Pod {
         ready_since: ready_since.filter(|_: &Timestamp| pod.is_ready()),
         gpus_requested: 1,
         resource_claims: 0,
+        ip: None,
+        ports: Vec::new(),
+        annotations: BTreeMap::new(),
     }
 }

@@ -107,9 +107,10 @@ impl Outcome {
 }
 
 impl fmt::Display for Answer {
-    /// Numbers with six significant digits, for people.
+    /// For people: whole numbers as they are, others with six significant digits.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Number(whole) if whole.fract() == 0.0 && whole.abs() < 1e15 => whole.fmt(out),
             Self::Number(number) => {
                 let short = format!("{number:.5e}").parse().unwrap_or(*number);
                 out.write_str(&crate::print::number(short))

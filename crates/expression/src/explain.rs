@@ -89,7 +89,7 @@ fn substitute(slots: &Slots, node: Node, operands: &[Id], expression: &Expressio
                 let negative = matches!(answer, Answer::Number(number) if number < 0.0);
                 (
                     answer.to_string(),
-                    if negative { Level::Negation } else { Level::Primary },
+                    if negative { Level::Product } else { Level::Primary },
                 )
             }
             Outcome::Absent(_) => ("?".to_owned(), Level::Primary),
@@ -146,16 +146,20 @@ impl fmt::Display for Explanation {
 }
 
 impl fmt::Display for Step {
+    /// Only the whole and the names say why they are absent, so that a reason is not told for
+    /// every part between.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.text)?;
-        if let Some(substituted) = &self.substituted {
-            write!(out, " = {substituted}")?;
+        match (&self.substituted, &self.outcome) {
+            (None, Outcome::Absent(_)) => out.write_str(&self.reason)?,
+            (None, Outcome::Known { .. }) => out.write_str(&self.text)?,
+            (Some(substituted), _) => write!(out, "{} = {substituted}", self.text)?,
         }
-        match &self.outcome {
-            Outcome::Known { answer, used, .. } if used.is_empty() => write!(out, " = {answer}")?,
-            Outcome::Known { answer, quality, .. } => write!(out, " = {answer} ({quality})")?,
-            Outcome::Absent(_) if self.substituted.is_none() => write!(out, ": not known: {}", self.reason)?,
-            Outcome::Absent(_) => write!(out, ", not known: {}", self.reason)?,
+        match (&self.outcome, &self.substituted) {
+            (Outcome::Known { answer, used, .. }, _) if used.is_empty() => write!(out, " = {answer}")?,
+            (Outcome::Known { answer, quality, .. }, _) => write!(out, " = {answer} ({quality})")?,
+            (Outcome::Absent(_), Some(_)) if self.depth == 0 => write!(out, " = ?: {}", self.reason)?,
+            (Outcome::Absent(_), Some(_)) => out.write_str(" = ?")?,
+            (Outcome::Absent(_), None) => {}
         }
         if self.counted {
             Ok(())

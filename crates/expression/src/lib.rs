@@ -5,6 +5,21 @@
 //! [`Outcome`]: a number or a condition with the worst quality of what it used, or which names
 //! were missing. Evaluation is pure, allocates nothing and never yields NaN or an infinity.
 //!
+//! ```
+//! use rheostat_expression::{Declared, Kind, Names, Value, compile_number};
+//! use rheostat_reading::{Quality, Unit};
+//!
+//! let mut names = Names::new();
+//! names.declare("waiting", Declared { unit: Unit::Count, kind: Kind::Amount })?;
+//! names.declare("kv", Declared { unit: Unit::Ratio, kind: Kind::Intensity })?;
+//! let load = compile_number("max(waiting/5, kv/0.8)", &names)?;
+//!
+//! let known = |number| Value::Known { number, quality: Quality::Measured };
+//! let outcome = load.evaluate(&[known(12.0), known(0.88)]);
+//! assert_eq!(outcome.number(), Some(2.4));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Units
 //!
 //! Each name has a unit; a literal has none of its own. A quotient of equal units is a ratio.

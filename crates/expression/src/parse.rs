@@ -98,7 +98,7 @@ impl<'a> Parser<'a> {
             }
             Token::Operator(Binary::Subtract) => self.unary(Unary::Negate, Level::Negation, at),
             Token::Not if level <= Level::Not => self.unary(Unary::Not, Level::Not, at),
-            Token::Not => Err(self.expected("a number here, which ! does not give; put parentheses", at)),
+            Token::Not => Err(self.expected("a number, which ! does not give", at)),
             _ => Err(self.expected(OPERAND, at)),
         }
     }

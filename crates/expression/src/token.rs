@@ -70,7 +70,7 @@ impl<'a> Tokens<'a> {
             self.at = self.text.len();
             return Ok((Token::End, Span::new(self.at, self.at)));
         };
-        let (token, length) = if first.is_ascii_digit() || first == '.' {
+        let (token, length) = if first.is_ascii_digit() {
             let length = number_length(trimmed);
             let written = trimmed.get(..length).unwrap_or_default();
             let token = number(written).ok_or_else(|| {
@@ -176,6 +176,7 @@ fn finite(digits: &str) -> Option<f64> {
 
 const fn instead(found: char) -> Option<&'static str> {
     match found {
+        '.' => Some("names have no dot, and numbers a digit before it"),
         '=' => Some("to compare write =="),
         '&' => Some("the logical and is &&"),
         '|' => Some("the logical or is ||"),
@@ -232,8 +233,7 @@ mod tests {
     #[test]
     fn what_is_no_number_is_refused_whole() {
         for text in [
-            ".5", "5.", "1e999", "1e", "1e5Gi", "0x10", "5m", "1_000", "5Kb", "1.2.3", "9x%", "1.e3",
-            "1e308T",
+            "5.", "1e999", "1e", "1e5Gi", "0x10", "5m", "1_000", "5Kb", "1.2.3", "9x%", "1.e3", "1e308T",
         ] {
             let error = tokens(text).unwrap_err();
             assert_eq!(error.span(), Span::new(0, text.len()), "{text}");

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -78,6 +79,17 @@ pub struct View {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub String);
 
+impl Target {
+    /// The target's name: `namespace/pod@address:port#` and 16 hexadecimal digits that stand for
+    /// everything else. What belongs to one pod can never be taken for what belongs to another.
+    #[must_use]
+    pub fn id(&self) -> TargetId {
+        // Its keys are fixed: every process finds the same.
+        let rest = BuildHasherDefault::<DefaultHasher>::new().hash_one(self);
+        TargetId(format!("{}@{}#{rest:016x}", self.owner, self.endpoint.address))
+    }
+}
+
 /// A text that is not to be shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
@@ -105,5 +117,50 @@ impl fmt::Debug for Secret {
 impl fmt::Display for TargetId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            endpoint: Endpoint {
+                address: SocketAddr::from(([10, 0, 0, 7], 8000)),
+                scheme: Scheme::Http,
+                path: None,
+                bearer: Some(Secret::new("hush".into())),
+                engine: EngineChoice::Recognise,
+                period: Duration::from_secs(2),
+            },
+            view: View {
+                model: None,
+                adapter: None,
+                window: Duration::from_secs(60),
+            },
+            owner: "team-a/llm-0".into(),
+        }
+    }
+
+    #[test]
+    fn equal_targets_have_one_name_and_others_have_another() {
+        assert_eq!(target().id(), target().id());
+        assert!(
+            target().id().0.starts_with("team-a/llm-0@10.0.0.7:8000#"),
+            "{}",
+            target().id()
+        );
+        let mut other = target();
+        other.view.model = Some("llama".into());
+        assert_ne!(other.id(), target().id());
+        let mut other = target();
+        other.endpoint.bearer = Some(Secret::new("hash".into()));
+        assert_ne!(other.id(), target().id());
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        assert!(!format!("{:?}", target()).contains("hush"));
     }
 }

@@ -177,7 +177,7 @@ fn millis(span: Duration) -> u32 {
 /// memory.
 const LONGEST_DETAIL: usize = 256;
 
-fn bounded(detail: &str) -> String {
+pub(crate) fn bounded(detail: &str) -> String {
     let mut end = detail.len().min(LONGEST_DETAIL);
     while !detail.is_char_boundary(end) {
         end -= 1;

@@ -5,7 +5,8 @@ pub struct WatchRequest {
     #[prost(string, tag = "1")]
     pub subscriber: ::prost::alloc::string::String,
     /// All engines of this node that the subscriber wants read, in place of those that it named
-    /// before. Not set: as before. What a subscriber named is forgotten when its stream ends.
+    /// before. Not set: as before. What a subscriber named is forgotten some seconds after its stream
+    /// has ended.
     #[prost(message, optional, tag = "2")]
     pub engines: ::core::option::Option<EngineList>,
 }
@@ -15,10 +16,12 @@ pub struct EngineList {
     pub targets: ::prost::alloc::vec::Vec<EngineTarget>,
 }
 /// One engine of a pod on this node: where its metrics are, and what to take from them.
-/// Subscribers that want the same name it alike, so that it is scraped once for all of them.
+/// An engine that several subscribers want is scraped once for all of them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct EngineTarget {
-    /// Made from all other fields, the same by every subscriber; reports refer to it.
+    /// The subscriber's own name for the target; reports refer to it. The agent takes it for nothing
+    /// else: what is equal, it finds out from the other fields.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// Whose it is, for logs and metrics.
@@ -26,47 +29,46 @@ pub struct EngineTarget {
     pub namespace: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub pod: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub pod_uid: ::prost::alloc::string::String,
     /// IP address of the pod, never a name.
-    #[prost(string, tag = "5")]
+    #[prost(string, tag = "4")]
     pub address: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "6")]
+    #[prost(uint32, tag = "5")]
     pub port: u32,
-    /// Path of the page; empty for the engine's own, or the ones that are tried in turn.
-    #[prost(string, tag = "7")]
+    /// Path of the page, with its leading `/`; empty for the engine's own, or the ones that are tried
+    /// in turn.
+    #[prost(string, tag = "6")]
     pub path: ::prost::alloc::string::String,
-    #[prost(enumeration = "Scheme", tag = "8")]
+    #[prost(enumeration = "Scheme", tag = "7")]
     pub scheme: i32,
     /// Certificates (PEM) that the engine's must lead to; empty for the system's. With HTTPS only.
-    #[prost(string, tag = "9")]
+    #[prost(string, tag = "8")]
     pub ca_pem: ::prost::alloc::string::String,
-    /// The name in the engine's certificate; empty for its address.
-    #[prost(string, tag = "10")]
+    /// The name in the engine's certificate; empty for its address. With HTTPS only.
+    #[prost(string, tag = "9")]
     pub server_name: ::prost::alloc::string::String,
-    /// Whether the certificate is not checked.
-    #[prost(bool, tag = "11")]
+    /// Whether the certificate is not checked. With HTTPS only.
+    #[prost(bool, tag = "10")]
     pub skip_verification: bool,
-    /// Sent as `Authorization: Bearer …`; empty for none.
-    #[prost(string, tag = "12")]
+    /// Sent as `Authorization: Bearer …`; empty for none. Never shown.
+    #[prost(string, tag = "11")]
     pub bearer_token: ::prost::alloc::string::String,
     /// The engine's name; empty to recognise it from its page.
-    #[prost(string, tag = "13")]
+    #[prost(string, tag = "12")]
     pub engine: ::prost::alloc::string::String,
     /// How a custom engine is read, as JSON; empty for a known one.
-    #[prost(string, tag = "14")]
+    #[prost(string, tag = "13")]
     pub custom_engine: ::prost::alloc::string::String,
     /// Only this model; empty for all of them.
-    #[prost(string, tag = "15")]
+    #[prost(string, tag = "14")]
     pub model: ::prost::alloc::string::String,
     /// Only this LoRA adapter; empty for all of them.
-    #[prost(string, tag = "16")]
+    #[prost(string, tag = "15")]
     pub adapter: ::prost::alloc::string::String,
     /// What rates and quantiles cover.
-    #[prost(uint32, tag = "17")]
+    #[prost(uint32, tag = "16")]
     pub window_millis: u32,
     /// Time between two scrapes.
-    #[prost(uint32, tag = "18")]
+    #[prost(uint32, tag = "17")]
     pub period_millis: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -92,9 +94,12 @@ pub struct Snapshot {
     /// Who holds what, as the kubelet says. Meaningless while `attribution` is not current.
     #[prost(message, repeated, tag = "8")]
     pub claims: ::prost::alloc::vec::Vec<Claim>,
-    /// What the engines say that this subscriber or another has named.
+    /// One for each engine that this subscriber has named, and no other.
     #[prost(message, repeated, tag = "9")]
     pub engines: ::prost::alloc::vec::Vec<EngineReport>,
+    /// Whether the agent scrapes engines at all. Where it does not, the subscriber's list is ignored.
+    #[prost(bool, tag = "10")]
+    pub scrapes_engines: bool,
 }
 /// What one engine said when it was last asked.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -105,7 +110,7 @@ pub struct EngineReport {
     /// The engine's name, where it is known.
     #[prost(string, tag = "2")]
     pub engine: ::prost::alloc::string::String,
-    /// How scraping it fares.
+    /// How scraping it fares; unknown without a reason: not asked yet.
     #[prost(message, optional, tag = "3")]
     pub source: ::core::option::Option<Source>,
     #[prost(enumeration = "Sleep", tag = "4")]
@@ -115,6 +120,10 @@ pub struct EngineReport {
     /// What a person should know of the readings, such as a bucket too coarse for a quantile.
     #[prost(string, repeated, tag = "6")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether the agent does not scrape this target, for the reason that `source` tells: it is
+    /// malformed, may not be scraped, or is one too many.
+    #[prost(bool, tag = "7")]
+    pub refused: bool,
 }
 /// How a source of the snapshot fares.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -96,6 +96,16 @@ impl Histogram {
         })
     }
 
+    /// A histogram of times, with [`Histogram::SECONDS`].
+    #[must_use]
+    pub fn seconds() -> Self {
+        Self {
+            bounds: Self::SECONDS.into(),
+            buckets: (0..=Self::SECONDS.len()).map(|_| AtomicU64::new(0)).collect(),
+            sum: AtomicU64::new(0f64.to_bits()),
+        }
+    }
+
     /// Counts `value`. NaN belongs to no bucket and would spoil the sum: it is not counted.
     pub fn observe(&self, value: f64) {
         if value.is_nan() {

@@ -38,6 +38,8 @@
 //! | (core) | `pods` | get, list, watch |
 //! | `discovery.k8s.io` | `endpointslices` (the agents' namespace) | get, list, watch |
 //! | `*` | `*/scale` | get |
+//! | `kueue.x-k8s.io` | `workloads` (where a trigger names a LocalQueue) | get, list, watch |
+//! | (core) | `secrets`, `configmaps` (those that triggers name, in a Role of their namespace) | get |
 
 mod cluster;
 mod definition;
@@ -47,10 +49,12 @@ mod index;
 mod model;
 mod objects;
 mod quantity;
+mod queues;
 mod scales;
 mod selector;
 mod selector_index;
 mod store;
+mod values;
 mod watch;
 
 pub use cluster::{WatchGuard, WatchOptions, watch_cluster};
@@ -60,7 +64,9 @@ pub use model::{
     ContainerPort, HpaTolerances, MetricType, Pod, PodPhase, ScaleTarget, Stale, TargetProblem,
     TriggerDefinition, TriggerKind, UnsupportedMetricType, Workload, WorkloadId, WorkloadKind,
 };
+pub use queues::{Queue, QueueRef, QueueWatch, Work};
 pub use store::{Snapshot, Store, StoreWriter};
+pub use values::{Holder, Value, ValueRef, ValueWatch, Values};
 pub use watch::WatchTiming;
 
 /// A seed for the pauses of the client called `name`: another one in each process.

@@ -42,7 +42,7 @@ macro_rules! objects {
     )*};
 }
 
-objects!(KedaObject ReplicatedObject JobObject PodObject EndpointSliceObject);
+objects!(KedaObject ReplicatedObject JobObject KueueWorkloadObject PodObject EndpointSliceObject);
 
 /// A ScaledObject or ScaledJob. Its spec is read field by field (`definition`), so that one that
 /// nobody can read does not spoil the list.
@@ -80,7 +80,54 @@ pub(crate) struct ReplicatedStatus {
 pub(crate) struct JobObject {
     pub(crate) metadata: Meta,
     #[serde(default)]
+    spec: JobSpec,
+    #[serde(default)]
     pub(crate) status: JobStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct JobSpec {
+    /// Kubernetes' default is 1.
+    parallelism: Option<u32>,
+    #[serde(deserialize_with = "null_as_default")]
+    template: TemplateObject,
+}
+
+/// A pod template.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateObject {
+    #[serde(deserialize_with = "null_as_default")]
+    spec: PodSpec,
+}
+
+/// A Workload of Kueue: a job of any kind, as its queue sees it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct KueueWorkloadObject {
+    pub(crate) metadata: Meta,
+    #[serde(default)]
+    pub(crate) spec: KueueWorkloadSpec,
+    #[serde(default)]
+    status: JobStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct KueueWorkloadSpec {
+    pub(crate) queue_name: String,
+    /// Whether it may be admitted; Kueue's default is true.
+    active: Option<bool>,
+    #[serde(deserialize_with = "null_as_default")]
+    pod_sets: Vec<PodSetObject>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodSetObject {
+    count: u32,
+    #[serde(deserialize_with = "null_as_default")]
+    template: TemplateObject,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -213,6 +260,33 @@ impl JobObject {
         self.status.conditions.iter().any(|condition| {
             matches!(condition.kind.as_str(), "Complete" | "Failed") && condition.status == "True"
         })
+    }
+
+    /// GPUs of the pods that it runs side by side.
+    pub(crate) fn gpus(&self) -> u32 {
+        let parallelism = self.spec.parallelism.unwrap_or(1);
+        self.spec.template.spec.gpus().saturating_mul(parallelism)
+    }
+}
+
+impl KueueWorkloadObject {
+    /// Whether it waits in its queue: active, without quota, not over.
+    pub(crate) fn waits(&self) -> bool {
+        let holds = |kind: &str| {
+            let mut conditions = self.status.conditions.iter();
+            conditions.any(|condition| condition.kind == kind && condition.status == "True")
+        };
+        self.spec.active.unwrap_or(true)
+            && self.metadata.deletion_timestamp.is_none()
+            && !holds("QuotaReserved")
+            && !holds("Admitted")
+            && !holds("Finished")
+    }
+
+    /// GPUs of all its pods.
+    pub(crate) fn gpus(&self) -> u32 {
+        let of_set = |set: &PodSetObject| set.template.spec.gpus().saturating_mul(set.count);
+        self.spec.pod_sets.iter().map(of_set).fold(0, u32::saturating_add)
     }
 }
 

@@ -207,7 +207,7 @@ fn gvk(target: &TargetReference) -> Result<GroupVersionKind, Problem> {
 }
 
 /// Whether `text` can stand in a path of the API without changing it: a tenant writes it.
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty()
         && !text.contains("..")
         && text

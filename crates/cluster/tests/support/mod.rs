@@ -1,5 +1,6 @@
 //! An API server in the process: lists, watches, discovery and scale subresources over real HTTP,
 //! with resource versions, bookmarks, expired versions and outages.
+#![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -365,6 +366,7 @@ pub(crate) const REPLICA_SETS: &str = "/apis/apps/v1/replicasets";
 pub(crate) const JOBS: &str = "/apis/batch/v1/jobs";
 pub(crate) const PODS: &str = "/api/v1/pods";
 pub(crate) const ENDPOINT_SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+pub(crate) const KUEUE_WORKLOADS: &str = "/apis/kueue.x-k8s.io/v1beta2/workloads";
 
 fn is_known(collection: &str) -> bool {
     let known = [
@@ -376,6 +378,7 @@ fn is_known(collection: &str) -> bool {
         JOBS,
         PODS,
         ENDPOINT_SLICES,
+        KUEUE_WORKLOADS,
     ];
     known.contains(&collection)
 }

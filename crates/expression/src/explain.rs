@@ -1,7 +1,7 @@
 use std::fmt;
 
-use crate::evaluate::Slots;
-use crate::tree::{Function, Id, Level, Node};
+use crate::evaluate::{Slots, State};
+use crate::tree::{Binary, Function, Id, Level, Node};
 use crate::{Answer, Expression, Outcome, Value, print};
 
 /// How an expression came to its result: a [`Step`] for each part that has operands and for each
@@ -104,8 +104,6 @@ fn substitute(slots: &Slots, node: Node, operands: &[Id], expression: &Expressio
 
 /// Which operands of a node its result took.
 fn taken(slots: &Slots, node: Node, operands: &[Id]) -> impl Fn(usize) -> bool + use<> {
-    use crate::evaluate::State;
-    use crate::tree::Binary;
     let state = |place: usize| operands.get(place).map(|id| slots.get(*id).state);
     let (left, right) = (state(0), state(1));
     let skipped = match node {

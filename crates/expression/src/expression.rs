@@ -4,7 +4,7 @@ use crate::check::{Type, check, shorten};
 use crate::error::{ExpressionError, Problem};
 use crate::evaluate::Slots;
 use crate::parse::parse;
-use crate::tree::Tree;
+use crate::tree::{Node, Tree};
 use crate::{Dimension, NameSet, Names, Outcome, Unknown, Value, print};
 
 /// A text that has been parsed and checked; evaluating it cannot fail, only be absent.
@@ -75,7 +75,7 @@ impl Expression {
     #[must_use]
     pub fn used(&self) -> NameSet {
         let places = self.tree.nodes().filter_map(|(_, node)| match node {
-            crate::tree::Node::Name(place) => Some(NameSet::one(place)),
+            Node::Name(place) => Some(NameSet::one(place)),
             _ => None,
         });
         places.fold(NameSet::EMPTY, NameSet::with)

@@ -41,12 +41,7 @@ pub(crate) fn compose(node: Node, parts: &[(&str, Level)]) -> String {
         Node::Unary(Unary::Not, _) => format!("!{}", part(0, Level::Not)),
         Node::Binary(operator, ..) => {
             let level = operator.level();
-            let left = match level {
-                // Comparisons do not chain.
-                Level::Comparison => level.tighter(),
-                _ => level,
-            };
-            let (left, right) = (part(0, left), part(1, level.tighter()));
+            let (left, right) = (part(0, level), part(1, level.tighter()));
             match level {
                 Level::Product => format!("{left}{}{right}", operator.symbol()),
                 _ => format!("{left} {} {right}", operator.symbol()),

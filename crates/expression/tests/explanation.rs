@@ -49,6 +49,19 @@ fn what_is_not_needed() {
 }
 
 #[test]
+fn a_side_that_does_not_decide_is_not_needed() {
+    let given = values(&[("kv", 0.88)]);
+    assert_eq!(
+        compiled("gpu > 0 || kv > 0").explain(&given).to_string(),
+        "gpu > 0 || kv > 0 = ? || true = true (measured)\n\
+         \x20 gpu > 0 = ? > 0 = ?, not needed\n\
+         \x20   gpu is absent (not sampled yet), not needed\n\
+         \x20 kv > 0 = 0.88 > 0 = true (measured)\n\
+         \x20   kv = 0.88 (measured)"
+    );
+}
+
+#[test]
 fn what_is_absent() {
     let given = values(&[("waiting", 12.0), ("running", 0.0), ("kv", 0.88)]);
     assert_eq!(

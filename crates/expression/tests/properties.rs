@@ -77,7 +77,7 @@ fn number_of(expression: &Expression, numbers: &[f64]) -> Option<f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_result_is_that_of_a_plain_evaluator((choices, values) in (choices(), all_values())) {

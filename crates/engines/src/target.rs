@@ -1,5 +1,4 @@
-use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -80,13 +79,123 @@ pub struct View {
 pub struct TargetId(pub String);
 
 impl Target {
-    /// The target's name: `namespace/pod@address:port#` and 16 hexadecimal digits that stand for
+    /// The target's name: `namespace/pod@address:port#` and 32 hexadecimal digits that stand for
     /// everything else. What belongs to one pod can never be taken for what belongs to another.
     #[must_use]
     pub fn id(&self) -> TargetId {
-        // Its keys are fixed: every process finds the same.
-        let rest = BuildHasherDefault::<DefaultHasher>::new().hash_one(self);
-        TargetId(format!("{}@{}#{rest:016x}", self.owner, self.endpoint.address))
+        // SHA-256 stays the same on every version of everything, and does not give the token away.
+        let digest = ring::digest::digest(&ring::digest::SHA256, &self.canonical());
+        let mut id = format!("{}@{}#", self.owner, self.endpoint.address);
+        for byte in digest.as_ref().iter().take(16) {
+            let _ = write!(id, "{byte:02x}");
+        }
+        TargetId(id)
+    }
+
+    /// All of it, in bytes that no other target has: each text has its length before it.
+    fn canonical(&self) -> Vec<u8> {
+        fn text(out: &mut Vec<u8>, text: &str) {
+            out.extend((text.len() as u64).to_le_bytes());
+            out.extend(text.as_bytes());
+        }
+        fn option(out: &mut Vec<u8>, text_or_none: Option<&str>) {
+            out.push(u8::from(text_or_none.is_some()));
+            text(out, text_or_none.unwrap_or_default());
+        }
+        let Self {
+            endpoint,
+            view,
+            owner,
+        } = self;
+        let mut out = Vec::new();
+        text(&mut out, "rheostat target 1");
+        text(&mut out, owner);
+        text(&mut out, &endpoint.address.to_string());
+        match &endpoint.scheme {
+            Scheme::Http => out.push(0),
+            Scheme::Https {
+                ca_pem,
+                server_name,
+                skip_verification,
+            } => {
+                out.push(1 + u8::from(*skip_verification));
+                option(&mut out, ca_pem.as_deref());
+                option(&mut out, server_name.as_deref());
+            }
+        }
+        option(&mut out, endpoint.path.as_deref());
+        option(&mut out, endpoint.bearer.as_ref().map(Secret::reveal));
+        match &endpoint.engine {
+            EngineChoice::Recognise => out.push(0),
+            EngineChoice::Named(engine) => {
+                out.push(1);
+                text(&mut out, engine.name());
+            }
+            EngineChoice::Custom(description) => {
+                out.push(2);
+                text(&mut out, description);
+            }
+        }
+        out.extend(endpoint.period.as_nanos().to_le_bytes());
+        option(&mut out, view.model.as_deref());
+        option(&mut out, view.adapter.as_deref());
+        out.extend(view.window.as_nanos().to_le_bytes());
+        out
+    }
+}
+
+impl View {
+    /// All models and adapters, over a minute.
+    #[must_use]
+    pub const fn everything() -> Self {
+        Self {
+            model: None,
+            adapter: None,
+            window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A name that is no engine's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is no engine that is known; allowed are auto, {allowed}")]
+pub struct UnknownEngine {
+    /// The name.
+    pub name: String,
+    /// All names.
+    pub allowed: String,
+}
+
+impl std::str::FromStr for EngineChoice {
+    type Err = UnknownEngine;
+
+    /// Reads an engine's name, or `auto`. `custom` is not one: its description is what names it.
+    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
+        if name == "auto" {
+            return Ok(Self::Recognise);
+        }
+        match name.parse() {
+            Ok(Engine::Custom) | Err(()) => Err(UnknownEngine {
+                name: name.chars().take(40).collect(),
+                allowed: Engine::ALL
+                    .iter()
+                    .filter(|engine| **engine != Engine::Custom)
+                    .map(|engine| engine.name())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            }),
+            Ok(engine) => Ok(Self::Named(engine)),
+        }
+    }
+}
+
+impl fmt::Display for EngineChoice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Recognise => "auto",
+            Self::Named(engine) => engine.name(),
+            Self::Custom(_) => Engine::Custom.name(),
+        })
     }
 }
 

@@ -1,0 +1,156 @@
+//! What each engine calls what it tells: tables, read by [`crate::Reader`].
+
+mod vllm;
+
+use crate::{Engine, Fact};
+
+/// How an engine's metrics page is to be understood.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub(crate) engine: Engine,
+    /// What stands before the names of the rows; the first with which a name is on the page wins.
+    pub(crate) prefixes: &'static [&'static str],
+    /// What each fact is called.
+    pub(crate) rows: &'static [Row],
+    pub(crate) labels: LabelNames,
+    /// A name that is not a fact's and tells whether the engine sleeps.
+    pub(crate) sleep: Option<&'static str>,
+}
+
+/// Which labels mean something for every family of an engine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LabelNames {
+    /// The model that a series is about.
+    pub(crate) model: &'static [&'static str],
+    /// The LoRA adapter.
+    pub(crate) adapter: &'static [&'static str],
+    /// Data-parallel ranks, each with a batch and a KV cache of its own.
+    pub(crate) rank: &'static [&'static str],
+    /// Workers of one rank, all of which tell the same: tensor-parallel ranks. Series that differ
+    /// only in these are copies of each other.
+    pub(crate) copies: &'static [&'static str],
+}
+
+/// The names of a fact, best first: the first that is on the page is taken, never the sum.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) fact: Fact,
+    pub(crate) candidates: &'static [Candidate],
+}
+
+/// A name for a fact and how to read it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    /// Name of the family, after the prefix.
+    pub(crate) name: &'static str,
+    /// Labels that a series must have; an empty value stands for a missing label too.
+    pub(crate) filter: &'static [(&'static str, &'static str)],
+    pub(crate) take: Take,
+    /// What a value is multiplied with to get the quantity's unit.
+    pub(crate) scale: f64,
+    pub(crate) combine: Combine,
+}
+
+/// What is taken of a family's series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Take {
+    /// Its value, which holds now. Of a counter fact a rate per second, of a distribution a mean.
+    Gauge,
+    /// Its value, which only grows.
+    Counter,
+    /// Its buckets, sum and count.
+    Histogram,
+    /// Its value as the sum of a distribution whose count is another family's value.
+    SumWithCount(&'static str),
+    /// The product of the numbers in these labels, whatever its value.
+    Labels(&'static [&'static str]),
+    /// How many adapters are named in these labels, lists with commas, of the series with the
+    /// largest value (a time).
+    AdapterLists(&'static [&'static str]),
+    /// How many models have a series.
+    Models,
+}
+
+/// How the series of one process become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Combine {
+    /// Their sum: counts.
+    Sum,
+    /// Their mean: ratios. Weighted by each rank's KV-cache blocks where the page tells them.
+    Mean,
+    /// The largest: limits that hold for each rank.
+    Max,
+}
+
+/// The definition of `engine`; `None` for one without a metrics page of known names.
+pub(crate) fn definition(engine: Engine) -> Option<&'static Definition> {
+    ALL.iter().copied().find(|definition| definition.engine == engine)
+}
+
+/// All definitions, in the order in which they are preferred where two fit a page equally.
+pub(crate) const ALL: &[&Definition] = &[&vllm::VLLM];
+
+impl LabelNames {
+    /// Labels of an engine with one model and one rank that it does not name.
+    pub(crate) const NONE: Self = Self {
+        model: &[],
+        adapter: &[],
+        rank: &[],
+        copies: &[],
+    };
+}
+
+/// A gauge whose series are added.
+const fn gauge(name: &'static str) -> Candidate {
+    Candidate {
+        name,
+        filter: &[],
+        take: Take::Gauge,
+        scale: 1.0,
+        combine: Combine::Sum,
+    }
+}
+
+/// A gauge that is a part of a whole.
+const fn ratio(name: &'static str) -> Candidate {
+    gauge(name).combine(Combine::Mean)
+}
+
+const fn counter(name: &'static str) -> Candidate {
+    gauge(name).take(Take::Counter)
+}
+
+const fn histogram(name: &'static str) -> Candidate {
+    gauge(name).take(Take::Histogram)
+}
+
+/// Numbers in the labels of an info series.
+const fn info(name: &'static str, labels: &'static [&'static str]) -> Candidate {
+    gauge(name).take(Take::Labels(labels))
+}
+
+impl Candidate {
+    const fn take(mut self, take: Take) -> Self {
+        self.take = take;
+        self
+    }
+
+    const fn combine(mut self, combine: Combine) -> Self {
+        self.combine = combine;
+        self
+    }
+
+    const fn scale(mut self, scale: f64) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    const fn filter(mut self, filter: &'static [(&'static str, &'static str)]) -> Self {
+        self.filter = filter;
+        self
+    }
+}
+
+const fn row(fact: Fact, candidates: &'static [Candidate]) -> Row {
+    Row { fact, candidates }
+}

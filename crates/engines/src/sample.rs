@@ -1,0 +1,104 @@
+use rheostat_reading::Absent;
+
+use crate::fact::PerFact;
+use crate::index::Part;
+use crate::{Engine, Fact, Sleep};
+
+/// What one scrape of an engine said, through one [`crate::View`], in one vocabulary.
+///
+/// To be used again for the next scrape: it keeps its memory.
+#[derive(Debug, Default)]
+pub struct Sample {
+    pub(crate) engine: Option<Engine>,
+    pub(crate) sleep: Sleep,
+    /// Seconds since 1970 on the engine's clock, where its page says so and means one process.
+    pub(crate) started: Option<f64>,
+    pub(crate) told: PerFact<Told>,
+    /// The series of counters and distributions, in a fixed order that the page's does not change.
+    pub(crate) points: Vec<Point>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// What was told of a fact.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Told {
+    /// Nothing, and why.
+    Not(Absent),
+    /// A number that holds now.
+    Now(f64),
+    /// [`Sample::points`] have its counters.
+    Counter,
+    /// [`Sample::points`] have its sums and counts, and its buckets with these bounds, which all its
+    /// series have.
+    Distribution(Vec<f64>),
+}
+
+/// A value of a series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pub(crate) fact: Fact,
+    pub(crate) part: Part,
+    /// Bound of the bucket.
+    pub(crate) bound: f64,
+    /// Names the series by its labels.
+    pub(crate) key: u64,
+    /// Names its data-parallel rank.
+    pub(crate) rank: u64,
+    pub(crate) value: f64,
+    /// Which source and which of its names it came from, while that is not decided.
+    pub(crate) source: usize,
+    pub(crate) place: usize,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self::Not(Absent::NotSupported)
+    }
+}
+
+impl Sample {
+    /// The engine that answered.
+    #[must_use]
+    pub fn engine(&self) -> Option<Engine> {
+        self.engine
+    }
+
+    /// Whether it serves.
+    #[must_use]
+    pub fn sleep(&self) -> Sleep {
+        self.sleep
+    }
+
+    /// What was told of a fact that holds now; `None` for one that was not told, or that only a
+    /// second sample makes a number.
+    #[must_use]
+    pub fn now(&self, fact: Fact) -> Option<f64> {
+        match self.told.get(fact) {
+            Told::Now(value) => Some(*value),
+            Told::Not(_) | Told::Counter | Told::Distribution(_) => None,
+        }
+    }
+
+    /// What a person should know of it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// As new, but for its memory.
+    pub(crate) fn clear(&mut self) {
+        self.engine = None;
+        self.sleep = Sleep::Unknown;
+        self.started = None;
+        self.told = PerFact::default();
+        self.points.clear();
+        self.notes.clear();
+    }
+
+    /// The points of `fact`.
+    pub(crate) fn points_of(&self, fact: Fact) -> &[Point] {
+        let start = self.points.partition_point(|point| point.fact < fact);
+        let end = self.points.partition_point(|point| point.fact <= fact);
+        self.points.get(start..end).unwrap_or_default()
+    }
+}

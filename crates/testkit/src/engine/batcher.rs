@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rheostat_reading::Timestamp;
@@ -111,6 +111,8 @@ pub enum Event {
         id: RequestId,
         /// How many it has got with this one.
         number: u32,
+        /// Tokens of its prompt.
+        prompt_tokens: u32,
         /// The time from its arrival to its first token, or from the token before to this one.
         took: Duration,
     },
@@ -220,7 +222,11 @@ impl Batcher {
             prompt,
             target: request.output_tokens.min(allowed),
             allowed,
-            reason: if request.output_tokens >= allowed { Finish::Length } else { Finish::Stop },
+            reason: if request.output_tokens >= allowed {
+                Finish::Length
+            } else {
+                Finish::Stop
+            },
             adapter: request.adapter,
             prefix: request.prefix,
             arrived: self.now,
@@ -292,21 +298,23 @@ impl Batcher {
             prefilling: self.running.iter().filter(|running| running.prefilling()).count(),
             used_blocks: self.settings.blocks - self.free_blocks,
             blocks: self.settings.blocks,
-            kv_tokens: self.running.iter().map(|running| u64::from(running.computed)).sum(),
+            kv_tokens: self
+                .running
+                .iter()
+                .map(|running| u64::from(running.computed))
+                .sum(),
             asleep: self.asleep,
         }
     }
 
     /// Adapters that running requests use, then those that waiting requests use; each once.
     #[must_use]
-    pub fn adapters(&self) -> (Vec<&str>, Vec<&str>) {
-        fn unique<'a>(sequences: impl Iterator<Item = &'a Sequence>) -> Vec<&'a str> {
-            let mut names: Vec<&str> = sequences
-                .filter_map(|sequence| sequence.adapter.as_deref())
+    pub fn adapters(&self) -> (Vec<String>, Vec<String>) {
+        fn unique<'a>(sequences: impl Iterator<Item = &'a Sequence>) -> Vec<String> {
+            let names: BTreeSet<&String> = sequences
+                .filter_map(|sequence| sequence.adapter.as_ref())
                 .collect();
-            names.sort_unstable();
-            names.dedup();
-            names
+            names.into_iter().cloned().collect()
         }
         (unique(self.running.iter()), unique(self.waiting.iter()))
     }
@@ -364,7 +372,6 @@ impl Batcher {
             // The last one gives way, and this one tries again, unless it was the last itself.
             preempted = true;
             if let Some(last) = self.running.pop() {
-                budget += last.scheduled;
                 self.preempt(last, events);
             }
         }
@@ -404,11 +411,10 @@ impl Batcher {
                 context += u64::from(running.computed);
             }
         }
-        let took = self.settings.iteration.of(
-            u64::from(prefill_tokens),
-            u64::from(decode_sequences),
-            context,
-        );
+        let took =
+            self.settings
+                .iteration
+                .of(u64::from(prefill_tokens), u64::from(decode_sequences), context);
         self.iteration = Some(Iteration {
             end: self.now.plus(took),
             took,
@@ -419,7 +425,11 @@ impl Batcher {
 
     fn end(&mut self, iteration: &Iteration, events: &mut dyn FnMut(Event)) {
         let now = self.now;
-        let sequences = self.running.iter().filter(|running| running.scheduled > 0).count();
+        let sequences = self
+            .running
+            .iter()
+            .filter(|running| running.scheduled > 0)
+            .count();
         events(Event::Iteration {
             prefill_tokens: iteration.prefill_tokens,
             decode_sequences: iteration.decode_sequences,
@@ -518,6 +528,9 @@ impl Sequence {
     /// Prompt tokens looked up in the prefix cache and those found, in whole blocks. At least one
     /// token is always computed, since the next one comes from it.
     fn look_up(&self, prefixes: &mut Prefixes, block_size: u32) -> (u32, u32) {
+        if !prefixes.are_kept() {
+            return (0, 0);
+        }
         let known = self.prefix.map_or(0, |prefix| prefixes.find(prefix.id));
         let usable = known.min(self.prompt - 1) / block_size * block_size;
         (self.prompt, usable)
@@ -531,6 +544,7 @@ impl Sequence {
         Event::Token {
             id: self.id,
             number: self.generated,
+            prompt_tokens: self.prompt,
             took: now.since(since),
         }
     }

@@ -22,6 +22,11 @@ impl Prefixes {
         }
     }
 
+    /// Whether there is room at all.
+    pub(super) fn are_kept(&self) -> bool {
+        self.capacity > 0
+    }
+
     /// How many tokens of the beginning `id` are there.
     pub(super) fn find(&mut self, id: u64) -> u32 {
         match self.take(id) {

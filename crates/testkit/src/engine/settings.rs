@@ -40,8 +40,7 @@ impl ModelSettings {
     /// holds where that is less.
     #[must_use]
     pub fn context_limit(&self) -> u32 {
-        self.max_context
-            .min(self.blocks.saturating_mul(self.block_size))
+        self.max_context.min(self.blocks.saturating_mul(self.block_size))
     }
 
     pub(super) fn check(&self) -> Result<(), SettingsError> {

@@ -82,7 +82,9 @@ impl IterationTime {
             self.per_decode_sequence,
             self.per_context_token,
         ];
-        parts.iter().all(|part| part.is_finite() && *part >= 0.0) && self.speed.is_finite() && self.speed > 0.0
+        parts.iter().all(|part| part.is_finite() && *part >= 0.0)
+            && self.speed.is_finite()
+            && self.speed > 0.0
     }
 }
 

@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rheostat_proto::{MalformedReading, agent, reading_from_proto};
+use rheostat_proto::{
+    LONGEST_TARGET_ID, MalformedReading, ReceivedReport, agent, engine_report_from_proto, reading_from_proto,
+};
 use rheostat_reading::{Readings, Timestamp};
 
-use crate::view::{ClaimView, DeviceView, NodeView, SourceState};
+use crate::view::{ClaimView, DeviceView, EngineView, NodeView, SourceState};
 
 /// The longest reason that is kept, in bytes.
 const LONGEST_REASON: usize = 256;
@@ -14,6 +16,8 @@ const LONGEST_REASON: usize = 256;
 pub(crate) struct Limits {
     pub(crate) devices: usize,
     pub(crate) claims: usize,
+    /// Further engines are left out: somebody else then reads them.
+    pub(crate) engines: usize,
 }
 
 /// A snapshot that is refused as a whole: part of it would be taken for all.
@@ -71,15 +75,19 @@ pub(crate) fn decode(
         claims.push(decode_claim(claim, now, &devices, &mut malformed));
     }
     claims.sort_by(|a, b| a.key().cmp(&b.key()));
+    let engines = decode_engines(&snapshot.engines, now, limits.engines, &mut malformed);
     let view = NodeView {
         node: shared(previous.map(|view| &view.node), &snapshot.node),
         received_at: now,
+        heard_since: now,
         agent_version: snapshot.version.clone(),
         sequence: snapshot.sequence,
         gpus: source(snapshot.gpus.as_ref(), now),
         attribution: source(snapshot.attribution.as_ref(), now),
         devices,
         claims,
+        scrapes_engines: snapshot.scrapes_engines,
+        engines,
     };
     Ok(Decoded { view, malformed })
 }
@@ -139,6 +147,38 @@ fn decode_claim(
     }
 }
 
+fn decode_engines(
+    reports: &[agent::EngineReport],
+    now: Timestamp,
+    most: usize,
+    malformed: &mut u64,
+) -> Vec<EngineView> {
+    let mut engines: Vec<_> = reports
+        .iter()
+        .take(most)
+        .filter(|report| report.target.len() <= LONGEST_TARGET_ID)
+        .map(|report| {
+            let ReceivedReport {
+                target,
+                report,
+                refused,
+                malformed: unread,
+            } = engine_report_from_proto(report, now);
+            *malformed += unread;
+            EngineView {
+                target,
+                report: Arc::new(report),
+                refused,
+                received_at: now,
+            }
+        })
+        .collect();
+    engines.sort_by(|a, b| a.target.cmp(&b.target));
+    engines.dedup_by(|next, kept| next.target == kept.target);
+    *malformed += (reports.len() - engines.len()) as u64;
+    engines
+}
+
 fn decode_readings(readings: &[agent::Reading], now: Timestamp, malformed: &mut u64) -> Readings {
     let mut found = Readings::new();
     for reading in readings {
@@ -191,6 +231,7 @@ fn non_empty(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use rheostat_engines::TargetId;
     use rheostat_reading::{Absent, Quantity};
 
     use super::*;
@@ -198,6 +239,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         devices: 3,
         claims: 3,
+        engines: 3,
     };
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -375,6 +417,21 @@ mod tests {
         );
         let refused = decode(&agent::Snapshot::default(), now(), LIMITS, None).err();
         assert_eq!(refused, Some(Refused::NoNode));
+    }
+
+    #[test]
+    fn engines_are_found_by_their_target() {
+        let named = |target: &str| rheostat_proto::engine_refusal_to_proto(target, "no");
+        let mut sent = snapshot(vec![], vec![]);
+        assert!(!view(&sent).scrapes_engines, "who does not say so does not");
+        sent.scrapes_engines = true;
+        sent.engines = vec![named("b"), named("a"), named("b"), named("c")];
+        let decoded = decode(&sent, now(), LIMITS, None).unwrap_or_else(|refused| panic!("{refused}"));
+        assert_eq!(decoded.malformed, 2, "one twice and one too many");
+        let engine = |target: &str| decoded.view.engine(&TargetId(target.into()));
+        assert!(engine("a").is_some_and(|engine| engine.refused && !engine.was_asked()));
+        assert!(engine("b").is_some() && engine("c").is_none());
+        assert!(decoded.view.scrapes_engines);
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rheostat_engines::Target;
 use rheostat_proto::agent;
 use rheostat_reading::Clock;
 use rheostat_transport::{ClientSecurity, ConnectOptions};
@@ -13,6 +14,7 @@ use crate::decode::Limits;
 use crate::registry::Registry;
 use crate::subscription::Subscription;
 use crate::view::{FleetView, NodeView};
+use crate::wanted::WantedEngines;
 
 /// Where an agent listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +49,8 @@ pub struct FleetOptions {
     pub max_devices: usize,
     /// The most claims that a node may have.
     pub max_claims: usize,
+    /// The most engines that a node may report; further ones are left out.
+    pub max_engines: usize,
     /// Where the pauses' randomness starts.
     pub seed: u64,
 }
@@ -66,9 +70,10 @@ impl FleetOptions {
             // After an outage of all agents, nobody should be blind for much longer than the outage.
             longest_pause: Duration::from_secs(5),
             keep: Duration::from_secs(300),
-            max_message_bytes: 2 * 1024 * 1024,
+            max_message_bytes: 4 * 1024 * 1024,
             max_devices: 512,
             max_claims: 8192,
+            max_engines: 1024,
             seed: std::hash::RandomState::new().hash_one("fleet"),
         }
     }
@@ -78,6 +83,8 @@ impl FleetOptions {
 #[derive(Clone, Debug)]
 pub struct Fleet {
     registry: Arc<Registry>,
+    wanted: watch::Sender<Arc<WantedEngines>>,
+    clock: Clock,
     _driver: Option<Arc<Driver>>,
 }
 
@@ -101,12 +108,22 @@ impl Fleet {
         let limits = Limits {
             devices: options.max_devices,
             claims: options.max_claims,
+            engines: options.max_engines,
         };
         let registry = Arc::new(Registry::new(limits));
         registry.set_endpoints(&endpoints.borrow().iter().cloned().collect(), clock.now());
-        let driver = drive(Arc::new(options), clock, endpoints, Arc::clone(&registry));
+        let wanted = watch::Sender::default();
+        let subscriptions = Subscriptions {
+            options: Arc::new(options),
+            registry: Arc::clone(&registry),
+            wanted: wanted.subscribe(),
+            clock: clock.clone(),
+        };
+        let driver = subscriptions.drive(endpoints);
         Self {
             registry,
+            wanted,
+            clock,
             _driver: Some(Arc::new(Driver(tokio::spawn(driver)))),
         }
     }
@@ -117,15 +134,20 @@ impl Fleet {
         let registry = Arc::new(Registry::new(Limits {
             devices: usize::MAX,
             claims: usize::MAX,
+            engines: usize::MAX,
         }));
+        let wanted = watch::Sender::default();
         let writer = FleetWriter {
             registry: Arc::clone(&registry),
-            clock,
+            wanted: wanted.subscribe(),
+            clock: clock.clone(),
         };
         (
             writer,
             Self {
                 registry,
+                wanted,
+                clock,
                 _driver: None,
             },
         )
@@ -135,7 +157,22 @@ impl Fleet {
     /// workloads takes one view for all of them.
     #[must_use]
     pub fn view(&self) -> Arc<FleetView> {
-        Arc::new(self.registry.view())
+        Arc::new(self.registry.view(Arc::clone(&self.wanted.borrow())))
+    }
+
+    /// All engines that agents are to read, by the name of their node, in place of those before. Each
+    /// agent is sent its own where they have changed, and whenever its stream is opened anew; an agent
+    /// that is not there yet, when it comes.
+    pub fn set_engines(&self, targets: HashMap<String, Vec<Arc<Target>>>) {
+        let now = self.clock.now();
+        self.wanted.send_if_modified(|wanted| {
+            let changed = wanted.changed_to(targets, now);
+            let is_changed = changed.is_some();
+            if let Some(changed) = changed {
+                *wanted = Arc::new(changed);
+            }
+            is_changed
+        });
     }
 
     /// What the agent on `node` last said.
@@ -149,6 +186,7 @@ impl Fleet {
 #[derive(Clone, Debug)]
 pub struct FleetWriter {
     registry: Arc<Registry>,
+    wanted: watch::Receiver<Arc<WantedEngines>>,
     clock: Clock,
 }
 
@@ -175,51 +213,70 @@ impl FleetWriter {
             .map_err(|refused| RefusedSnapshot(refused.to_string()))
     }
 
+    /// The engines that the agent on `node` is to read, ordered by id: what a real one would be sent.
+    #[must_use]
+    pub fn engines(&self, node: &str) -> Vec<Arc<Target>> {
+        let wanted = self.wanted.borrow();
+        let targets = wanted.of(node).into_iter().flat_map(|list| list.targets());
+        targets.map(Arc::clone).collect()
+    }
+
     /// Forgets `node`, as if its endpoint had been gone for long.
     pub fn remove(&self, node: &str) {
         self.registry.forget(node);
     }
 }
 
-/// Starts and ends subscriptions as endpoints come and go.
-async fn drive(
+/// What all subscriptions share.
+struct Subscriptions {
     options: Arc<FleetOptions>,
-    clock: Clock,
-    mut endpoints: watch::Receiver<Vec<AgentEndpoint>>,
     registry: Arc<Registry>,
-) {
-    let mut running: HashMap<AgentEndpoint, Driver> = HashMap::new();
-    let mut sweep = tokio::time::interval((options.keep / 4).clamp(SHORTEST_SWEEP, LONGEST_SWEEP));
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let wanted: HashSet<_> = endpoints.borrow_and_update().iter().cloned().collect();
-        // A subscription never ends by itself; one that did has panicked and is started again.
-        running.retain(|endpoint, task| wanted.contains(endpoint) && !task.0.is_finished());
-        registry.set_endpoints(&wanted, clock.now());
-        let new = wanted
-            .iter()
-            .filter(|endpoint| !running.contains_key(*endpoint))
-            .count();
-        let spread = SPREAD_PER_AGENT * u32::try_from(new).unwrap_or(u32::MAX);
-        for endpoint in wanted {
-            running.entry(endpoint).or_insert_with_key(|endpoint| {
-                let subscription = Subscription {
-                    endpoint: endpoint.clone(),
-                    options: Arc::clone(&options),
-                    registry: Arc::clone(&registry),
-                    clock: clock.clone(),
-                    seed: options.seed ^ BuildHasherDefault::<DefaultHasher>::new().hash_one(endpoint),
-                    spread,
-                };
-                Driver(tokio::spawn(subscription.run()))
-            });
+    wanted: watch::Receiver<Arc<WantedEngines>>,
+    clock: Clock,
+}
+
+impl Subscriptions {
+    /// Starts and ends subscriptions as endpoints come and go.
+    async fn drive(self, mut endpoints: watch::Receiver<Vec<AgentEndpoint>>) {
+        let mut running: HashMap<AgentEndpoint, Driver> = HashMap::new();
+        let keep = self.options.keep;
+        let mut sweep = tokio::time::interval((keep / 4).clamp(SHORTEST_SWEEP, LONGEST_SWEEP));
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wanted: HashSet<_> = endpoints.borrow_and_update().iter().cloned().collect();
+            // A subscription never ends by itself; one that did has panicked and is started again.
+            running.retain(|endpoint, task| wanted.contains(endpoint) && !task.0.is_finished());
+            self.registry.set_endpoints(&wanted, self.clock.now());
+            let new = wanted
+                .iter()
+                .filter(|endpoint| !running.contains_key(*endpoint))
+                .count();
+            let spread = SPREAD_PER_AGENT * u32::try_from(new).unwrap_or(u32::MAX);
+            for endpoint in wanted {
+                running
+                    .entry(endpoint)
+                    .or_insert_with_key(|endpoint| self.subscribe(endpoint, spread));
+            }
+            self.registry.sweep(keep, self.clock.now());
+            tokio::select! {
+                // When nobody can change the endpoints any more, they stay as they are.
+                Ok(()) = endpoints.changed() => {}
+                _ = sweep.tick() => {}
+            }
         }
-        registry.sweep(options.keep, clock.now());
-        tokio::select! {
-            // When nobody can change the endpoints any more, they stay as they are.
-            Ok(()) = endpoints.changed() => {}
-            _ = sweep.tick() => {}
-        }
+    }
+
+    fn subscribe(&self, endpoint: &AgentEndpoint, spread: Duration) -> Driver {
+        let subscription = Subscription {
+            endpoint: endpoint.clone(),
+            options: Arc::clone(&self.options),
+            registry: Arc::clone(&self.registry),
+            wanted: self.wanted.clone(),
+            clock: self.clock.clone(),
+            seed: self.options.seed ^ BuildHasherDefault::<DefaultHasher>::new().hash_one(endpoint),
+            spread,
+        };
+        Driver(tokio::spawn(subscription.run()))
     }
 }
 

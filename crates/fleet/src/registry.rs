@@ -9,6 +9,7 @@ use rheostat_reading::Timestamp;
 use crate::decode::{Decoded, Limits, Refused, decode};
 use crate::fleet::AgentEndpoint;
 use crate::view::{AgentConnection, FleetView, NodeView};
+use crate::wanted::WantedEngines;
 
 /// What is known of all agents. Snapshots are decoded outside the lock; under it there are only
 /// moves of pointers, so that nobody waits for longer than that.
@@ -53,7 +54,7 @@ impl Registry {
         }
     }
 
-    pub(crate) fn view(&self) -> FleetView {
+    pub(crate) fn view(&self, wanted: Arc<WantedEngines>) -> FleetView {
         let state = self.state.lock();
         FleetView {
             nodes: state
@@ -66,6 +67,7 @@ impl Registry {
                 .values()
                 .map(|agent| Arc::clone(&agent.connection))
                 .collect(),
+            wanted,
         }
     }
 
@@ -207,7 +209,7 @@ impl Registry {
             _ => decode(snapshot, now, self.limits, previous.as_deref()),
         };
         let mut state = self.state.lock();
-        let Decoded { view, malformed } = match decoded {
+        let Decoded { mut view, malformed } = match decoded {
             Ok(decoded) => decoded,
             Err(refused) => {
                 state.connection(&endpoint.address, |connection| {
@@ -218,6 +220,10 @@ impl Registry {
             }
         };
         let name = Arc::clone(&view.node);
+        let known = state.nodes.get(&name);
+        if let Some(known) = known.filter(|known| known.is_spoken_for_by(stream)) {
+            view.heard_since = known.view.heard_since;
+        }
         let view = Arc::new(view);
         let node = state.nodes.entry(Arc::clone(&name)).or_insert_with(|| Node {
             view: Arc::clone(&view),
@@ -231,7 +237,7 @@ impl Registry {
             .map(|speaker| speaker.1.clone());
         if newer.is_none() {
             node.view = view;
-            if node.speaker.as_ref().is_none_or(|speaker| speaker.0 != stream) {
+            if !node.is_spoken_for_by(stream) {
                 node.speaker = Some((stream, endpoint.address.clone()));
             }
         }
@@ -248,6 +254,12 @@ impl Registry {
             connection.superseded_by = newer;
         });
         Ok(())
+    }
+}
+
+impl Node {
+    fn is_spoken_for_by(&self, stream: StreamId) -> bool {
+        self.speaker.as_ref().is_some_and(|speaker| speaker.0 == stream)
     }
 }
 
@@ -280,6 +292,7 @@ mod tests {
         let registry = Registry::new(Limits {
             devices: 8,
             claims: 8,
+            engines: 8,
         });
         registry.set_endpoints(&endpoints.iter().cloned().collect(), at(0));
         registry
@@ -294,7 +307,7 @@ mod tests {
     }
 
     fn agent(registry: &Registry, address: &str) -> Arc<AgentConnection> {
-        let view = registry.view();
+        let view = registry.view(Arc::default());
         Arc::clone(
             view.agents()
                 .iter()
@@ -356,7 +369,7 @@ mod tests {
         assert!(registry.node("n").is_some());
         registry.sweep(KEEP, at(100_060));
         assert!(registry.node("n").is_none());
-        assert!(registry.view().agents().is_empty());
+        assert!(registry.view(Arc::default()).agents().is_empty());
     }
 
     #[test]

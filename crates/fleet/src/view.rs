@@ -2,13 +2,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rheostat_engines::{EngineReport, TargetId};
 use rheostat_reading::{Readings, Timestamp};
+
+use crate::reader::ENGINE_PATIENCE;
+use crate::wanted::WantedEngines;
 
 /// Every node's newest snapshot and every agent's connection, at one moment. Never changes.
 #[derive(Clone, Debug, Default)]
 pub struct FleetView {
     pub(crate) nodes: HashMap<Arc<str>, Arc<NodeView>>,
     pub(crate) agents: Vec<Arc<AgentConnection>>,
+    pub(crate) wanted: Arc<WantedEngines>,
 }
 
 /// What one node's agent last said. It stays when the agent falls silent: look at its age.
@@ -18,6 +23,8 @@ pub struct NodeView {
     pub node: Arc<str>,
     /// When the snapshot arrived, on our clock.
     pub received_at: Timestamp,
+    /// When the first snapshot of its present stream arrived.
+    pub heard_since: Timestamp,
     /// The agent's version.
     pub agent_version: String,
     /// The agent's running number of the snapshot.
@@ -30,6 +37,10 @@ pub struct NodeView {
     pub devices: Vec<DeviceView>,
     /// Who holds what; ordered by namespace and pod. Ask [`NodeView::claims_of`].
     pub(crate) claims: Vec<ClaimView>,
+    /// Whether the agent scrapes engines at all; agents before engines do not.
+    pub scrapes_engines: bool,
+    /// What it says of the engines that were named to it; ordered by target. Ask [`NodeView::engine`].
+    pub(crate) engines: Vec<EngineView>,
 }
 
 /// How a source of a snapshot fared at the moment the snapshot was sent.
@@ -98,6 +109,19 @@ pub struct ClaimView {
     pub share: Readings,
 }
 
+/// An engine, as the agent reports it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineView {
+    /// Which target it is.
+    pub target: TargetId,
+    /// What it said; times are on our clock.
+    pub report: Arc<EngineReport>,
+    /// Whether the agent does not read it, for the reason that `report.failure` tells.
+    pub refused: bool,
+    /// When the report arrived, on our clock.
+    pub received_at: Timestamp,
+}
+
 /// One agent, as its subscription fares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentConnection {
@@ -146,6 +170,28 @@ impl NodeView {
         now.since(self.received_at)
     }
 
+    /// Whether the agent has spoken within [`ENGINE_PATIENCE`].
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.age(now) <= ENGINE_PATIENCE
+    }
+
+    /// What the agent says of the engine `target`; `None` where it does not know it.
+    #[must_use]
+    pub fn engine(&self, target: &TargetId) -> Option<&EngineView> {
+        let place = self
+            .engines
+            .binary_search_by(|engine| engine.target.cmp(target))
+            .ok()?;
+        self.engines.get(place)
+    }
+
+    /// All engines that the agent speaks of, ordered by target.
+    #[must_use]
+    pub fn engines(&self) -> &[EngineView] {
+        &self.engines
+    }
+
     /// The device with NVML UUID `id`.
     #[must_use]
     pub fn device(&self, id: &str) -> Option<&DeviceView> {
@@ -166,6 +212,14 @@ impl NodeView {
     #[must_use]
     pub fn claims(&self) -> &[ClaimView] {
         &self.claims
+    }
+}
+
+impl EngineView {
+    /// Whether the agent has asked the engine, with or without success.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        !self.refused && (self.report.answered_at.is_some() || self.report.failure.is_some())
     }
 }
 

@@ -16,6 +16,9 @@ pub const ENGINE_PERIODS_MILLIS: RangeInclusive<u32> = 500..=60_000;
 /// What rates and quantiles of an engine may cover, in milliseconds.
 pub const ENGINE_WINDOWS_MILLIS: RangeInclusive<u32> = 1_000..=3_600_000;
 
+/// The largest list of targets that is sent and accepted, in bytes.
+pub const LARGEST_ENGINE_LIST: usize = 4 << 20;
+
 /// A target on the wire that cannot be scraped as it stands. Never shows a bearer token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedTarget {

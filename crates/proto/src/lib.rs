@@ -13,9 +13,9 @@ mod engines;
 mod readings;
 
 pub use engines::{
-    ENGINE_PERIODS_MILLIS, ENGINE_WINDOWS_MILLIS, LONGEST_TARGET_ID, MalformedTarget, ReceivedReport,
-    engine_refusal_to_proto, engine_report_from_proto, engine_report_to_proto, engine_target_from_proto,
-    engine_target_to_proto,
+    ENGINE_PERIODS_MILLIS, ENGINE_WINDOWS_MILLIS, LARGEST_ENGINE_LIST, LONGEST_TARGET_ID, MalformedTarget,
+    ReceivedReport, engine_refusal_to_proto, engine_report_from_proto, engine_report_to_proto,
+    engine_target_from_proto, engine_target_to_proto,
 };
 use readings::bounded;
 pub use readings::{

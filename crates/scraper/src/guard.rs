@@ -1,7 +1,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use rheostat_engines::Endpoint;
+use rheostat_engines::{CustomError, Endpoint};
 
 use crate::http::{RequestError, TlsError};
 
@@ -36,7 +36,7 @@ pub enum Refusal {
     Tls(#[from] TlsError),
     /// The custom engine is malformed.
     #[error("refused: {0}")]
-    Custom(String),
+    Custom(#[source] CustomError),
 }
 
 /// The shortest time between two scrapes of an engine.

@@ -214,7 +214,7 @@ impl Scraper {
     fn prepare(&self, endpoint: &Endpoint, trust: &mut Trust) -> Result<Prepared, Refusal> {
         let options = &self.shared.options;
         guard::check(endpoint, options.allow_loopback)?;
-        let subject = Subject::new(endpoint, options)?;
+        let subject = Subject::new(endpoint, options.compressed)?;
         let server = Server::at(endpoint.address, security(endpoint, trust)?);
         let time = endpoint.period.min(options.max_time).max(LEAST_TIME);
         let limits = Limits {

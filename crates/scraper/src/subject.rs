@@ -1,85 +1,285 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rheostat_engines::{Endpoint, EngineReport};
-use rheostat_reading::Clock;
+use rheostat_engines::{Endpoint, Engine, EngineChoice, History, PageKind, Pages, Reader, Sample, Secret};
+use rheostat_reading::{Clock, Timestamp};
+use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use crate::board::Slot;
 use crate::guard::Refusal;
-use crate::http::{Authorization, FailureKind, FetchError, Request};
-use crate::scraper::ScraperOptions;
+use crate::http::{Authorization, FailureKind, FetchError, Page, Request, RequestError};
 use crate::worker::Asker;
 
-/// One endpoint's engine: which pages it has and what they say.
+/// One endpoint's engine: which pages it has and what they have said.
+///
+/// Pages are read where they are received: 100 KiB take well under a millisecond for each view.
 pub(crate) struct Subject {
-    /// The pages that may be its metrics, each with the request for it.
+    choice: EngineChoice,
+    bearer: Option<Secret>,
+    compressed: bool,
+    /// Where its metrics may be.
     candidates: Vec<Request>,
-    /// The one that was, last time.
-    chosen: usize,
-    slots: Vec<Arc<Slot>>,
+    /// Where they were last time.
+    found_at: usize,
+    /// Whose other pages are asked for.
+    engine: Option<Engine>,
+    others: Vec<Other>,
+    reader: Reader,
+    sample: Sample,
+    views: Vec<Followed>,
 }
 
-/// Where the engines have their metrics, the most frequent first.
-const PATHS: [&str; 3] = ["/metrics", "/v1/metrics", "/prometheus/metrics"];
+/// A page beside the metrics.
+struct Other {
+    kind: PageKind,
+    request: Request,
+    /// When it is worth asking again.
+    due: Instant,
+    /// What it last said, where that holds for longer than a scrape.
+    said: Option<Vec<u8>>,
+}
+
+struct Followed {
+    slot: Arc<Slot>,
+    history: History,
+}
+
+/// A scrape that told nothing.
+struct Trouble {
+    kind: FailureKind,
+    why: String,
+}
+
+/// How often vLLM is asked whether it sleeps.
+const SLEEP_PERIOD: Duration = Duration::from_secs(10);
+
+/// How long an engine is not asked for a page that it does not have.
+const MISSING_PERIOD: Duration = Duration::from_secs(60);
 
 impl Subject {
-    pub(crate) fn new(endpoint: &Endpoint, options: &ScraperOptions) -> Result<Self, Refusal> {
-        let paths = match &endpoint.path {
-            Some(path) => vec![path.as_str()],
-            None => PATHS.to_vec(),
+    pub(crate) fn new(endpoint: &Endpoint, compressed: bool) -> Result<Self, Refusal> {
+        let choice = endpoint.engine.clone();
+        let reader = Reader::new(&choice).map_err(Refusal::Custom)?;
+        let mut subject = Self {
+            bearer: endpoint.bearer.clone(),
+            compressed,
+            candidates: Vec::new(),
+            found_at: 0,
+            engine: None,
+            others: Vec::new(),
+            reader,
+            sample: Sample::default(),
+            views: Vec::new(),
+            choice,
         };
-        let candidates = paths.into_iter().map(|path| {
-            let request = Request::get(path)?.compressed(options.compressed);
-            match &endpoint.bearer {
-                Some(token) => request.authorized(&Authorization::Bearer(token.clone())),
-                None => Ok(request),
+        subject.candidates = match &endpoint.path {
+            Some(path) => vec![subject.request(path)?],
+            None => {
+                let mains = subject
+                    .choice
+                    .pages()
+                    .iter()
+                    .filter(|page| page.kind == PageKind::Main);
+                mains
+                    .flat_map(|page| page.paths)
+                    .map(|path| subject.request(path))
+                    .collect::<Result<_, _>>()?
             }
-        });
-        Ok(Self {
-            candidates: candidates.collect::<Result<_, _>>()?,
-            chosen: 0,
-            slots: Vec::new(),
-        })
+        };
+        if let EngineChoice::Named(engine) = subject.choice {
+            subject.expect(engine)?;
+        }
+        Ok(subject)
     }
 
     /// Reports to these slots from now on.
     pub(crate) fn follow(&mut self, slots: &[Arc<Slot>]) {
-        self.slots = slots.to_vec();
+        self.views
+            .retain(|followed| slots.iter().any(|slot| Arc::ptr_eq(slot, &followed.slot)));
+        for slot in slots {
+            if !self
+                .views
+                .iter()
+                .any(|followed| Arc::ptr_eq(slot, &followed.slot))
+            {
+                self.views.push(Followed {
+                    slot: Arc::clone(slot),
+                    history: History::new(&slot.view),
+                });
+            }
+        }
     }
 
     /// Asks once, and reports.
     pub(crate) async fn ask(&mut self, asker: &Asker<'_>, clock: &Clock) -> Result<(), FailureKind> {
-        let outcome = self.find(asker).await;
-        let now = clock.now();
-        for slot in &self.slots {
-            let last = slot.report();
-            slot.put(match &outcome {
-                Ok(()) => EngineReport {
-                    answered_at: Some(now),
-                    failure: None,
-                    ..EngineReport::clone(&last)
-                },
-                Err(error) => EngineReport {
-                    failure: Some(error.to_string()),
-                    ..EngineReport::clone(&last)
-                },
-            });
-        }
-        outcome.map_err(|error| error.failure.kind())
-    }
-
-    async fn find(&mut self, asker: &Asker<'_>) -> Result<(), FetchError> {
-        let mut last = None;
-        for step in 0..self.candidates.len() {
-            let place = (self.chosen + step) % self.candidates.len();
-            match asker.page(&self.candidates[place]).await {
-                Ok(_) => {
-                    self.chosen = place;
-                    return Ok(());
-                }
-                Err(error) if error.failure.status().is_some() => last = Some(error),
-                Err(error) => return Err(error),
+        let outcome = self.scrape(asker, clock).await;
+        if let Err(trouble) = &outcome {
+            for followed in &mut self.views {
+                followed.history.fail(trouble.why.clone());
+                followed.slot.put(followed.history.report());
             }
         }
-        last.map_or(Ok(()), Err)
+        outcome.map_err(|trouble| trouble.kind)
+    }
+
+    /// Tries the paths from that where it went well last time.
+    async fn scrape(&mut self, asker: &Asker<'_>, clock: &Clock) -> Result<(), Trouble> {
+        let mut worst: Option<Trouble> = None;
+        for step in 0..self.candidates.len() {
+            let place = (self.found_at + step) % self.candidates.len();
+            let trouble = match asker.page(&self.candidates[place]).await {
+                Ok(page) => {
+                    let at = clock.now();
+                    let slots = self.ask_others(asker).await;
+                    match self.read(&page, slots.as_ref(), at).await {
+                        Ok(()) => {
+                            self.found_at = place;
+                            return Ok(());
+                        }
+                        Err(why) => Trouble {
+                            kind: FailureKind::Page,
+                            why: format!("{}: {why}", asker.url(&self.candidates[place])),
+                        },
+                    }
+                }
+                // There may be another path; of what does not answer at all there is none.
+                Err(error) if error.failure.status().is_some() => Trouble::from(error),
+                Err(error) => return Err(error.into()),
+            };
+            // A page that says something else tells more than one that is not there.
+            let better = worst
+                .as_ref()
+                .is_none_or(|worst| worst.kind == FailureKind::Status && trouble.kind == FailureKind::Page);
+            if better {
+                worst = Some(trouble);
+            }
+        }
+        let others = self.candidates.len().saturating_sub(1);
+        Err(match worst {
+            Some(mut trouble) => {
+                if others > 0 {
+                    trouble.why += &format!(" (nor is there an engine's page at {others} other paths)");
+                }
+                trouble
+            }
+            None => Trouble {
+                kind: FailureKind::Page,
+                why: "the engine has no page".into(),
+            },
+        })
+    }
+
+    /// Asks for what is due beside the metrics; gives the slots, where they are told.
+    async fn ask_others(&mut self, asker: &Asker<'_>) -> Option<Page> {
+        let mut slots = None;
+        for other in &mut self.others {
+            let now = Instant::now();
+            if other.due > now {
+                continue;
+            }
+            match asker.page(&other.request).await {
+                Ok(page) if other.kind == PageKind::Slots => slots = Some(page),
+                Ok(page) => {
+                    other.said = Some(page.content);
+                    other.due = now + SLEEP_PERIOD;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a page is missing");
+                    other.said = None;
+                    other.due = now + MISSING_PERIOD;
+                }
+            }
+        }
+        slots
+    }
+
+    /// Reads the pages for every view; an error where they mean nothing to any.
+    async fn read(&mut self, page: &Page, slots: Option<&Page>, at: Timestamp) -> Result<(), String> {
+        let of_kind = |kind| self.others.iter().find(|other| other.kind == kind);
+        let sleeping = of_kind(PageKind::Sleeping).and_then(|other| other.said.clone());
+        let pages = Pages {
+            main: &page.content,
+            // A body that was cut is an error before it comes here.
+            complete: true,
+            sleeping: sleeping.as_deref(),
+            slots: slots.map(|page| page.content.as_slice()),
+        };
+        for place in 0..self.views.len() {
+            let reading = AssertUnwindSafe(|| self.read_view(place, &pages, at));
+            match catch_unwind(reading) {
+                Ok(read) => read?,
+                Err(_) => {
+                    self.reset();
+                    return Err("reading the page failed by a mistake of ours".into());
+                }
+            }
+            yield_now().await;
+        }
+        if let Some(engine) = self.sample.engine() {
+            self.expect(engine).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn read_view(&mut self, place: usize, pages: &Pages<'_>, at: Timestamp) -> Result<(), String> {
+        let Some(Followed { slot, history }) = self.views.get_mut(place) else {
+            return Ok(());
+        };
+        self.reader
+            .read(pages, &slot.view, &mut self.sample)
+            .map_err(|error| error.to_string())?;
+        history.push(&self.sample, at);
+        slot.put(history.report());
+        Ok(())
+    }
+
+    /// Forgets what may be half done.
+    fn reset(&mut self) {
+        self.sample = Sample::default();
+        if let Ok(reader) = Reader::new(&self.choice) {
+            self.reader = reader;
+        }
+        for Followed { slot, history } in &mut self.views {
+            *history = History::new(&slot.view);
+        }
+    }
+
+    /// Asks for the other pages of `engine` from now on.
+    fn expect(&mut self, engine: Engine) -> Result<(), RequestError> {
+        if self.engine == Some(engine) {
+            return Ok(());
+        }
+        self.engine = Some(engine);
+        self.others.clear();
+        for page in engine.pages().iter().filter(|page| page.kind != PageKind::Main) {
+            if let Some(path) = page.paths.first() {
+                self.others.push(Other {
+                    kind: page.kind,
+                    request: self.request(path)?,
+                    due: Instant::now(),
+                    said: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, path: &str) -> Result<Request, RequestError> {
+        let request = Request::get(path)?.compressed(self.compressed);
+        match &self.bearer {
+            Some(token) => request.authorized(&Authorization::Bearer(token.clone())),
+            None => Ok(request),
+        }
+    }
+}
+
+impl From<FetchError> for Trouble {
+    fn from(error: FetchError) -> Self {
+        Self {
+            kind: error.failure.kind(),
+            why: error.to_string(),
+        }
     }
 }

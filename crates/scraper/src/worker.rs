@@ -145,4 +145,8 @@ impl Asker<'_> {
         self.stats.bytes.add(page.content.len() as u64);
         Ok(page)
     }
+
+    pub(crate) fn url(&self, request: &Request) -> String {
+        self.client.url(request)
+    }
 }

@@ -61,16 +61,17 @@ impl Body {
     }
 
     /// The page, once all has come.
-    pub(super) fn finish(self) -> Result<Vec<u8>, Failure> {
-        match self {
-            Self::Plain(bounded) => Ok(bounded.page),
+    pub(super) fn finish(self) -> Result<(Vec<u8>, Taken), Failure> {
+        let bounded = match self {
+            Self::Plain(bounded) => bounded,
             Self::Gzip(mut decoder) => {
                 if let Err(error) = decoder.try_finish() {
                     return Err(decoder.get_ref().failure().unwrap_or(Failure::Gzip(error)));
                 }
-                Ok(std::mem::take(&mut decoder.get_mut().page))
+                decoder.finish().map_err(Failure::Gzip)?
             }
-        }
+        };
+        Ok((bounded.page, bounded.taken))
     }
 
     /// What there is so far, whole or not.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use http::{HeaderValue, Version};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
@@ -11,7 +11,7 @@ use super::body::{Body, readable};
 use super::connection::Connection;
 use super::error::{Failure, FetchError};
 use super::request::Request;
-use super::room::Room;
+use super::room::{Room, Taken};
 use super::server::Server;
 
 /// Fetches from one server: bounded in time and size, without redirects, proxies or cookies.
@@ -40,7 +40,7 @@ pub struct Limits {
 }
 
 /// What a server answered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Page {
     /// Its content, decompressed.
     pub content: Vec<u8>,
@@ -50,6 +50,8 @@ pub struct Page {
     pub sent: usize,
     /// Whether a connection was opened for it.
     pub connected: bool,
+    /// Given back when nobody needs the content any more.
+    _taken: Taken,
 }
 
 /// Connections that are kept.
@@ -105,7 +107,13 @@ impl Client {
         self.fetch_within(request, &Room::unlimited()).await
     }
 
-    /// The same, while `room` lasts.
+    /// What `request` asks for, for messages.
+    #[must_use]
+    pub fn url(&self, request: &Request) -> String {
+        format!("{}{}", self.server, request.path())
+    }
+
+    /// The same as [`Client::fetch`], while `room` lasts.
     pub(crate) async fn fetch_within(&self, request: &Request, room: &Room) -> Result<Page, FetchError> {
         self.attempt(request, room).await.map_err(|failure| FetchError {
             method: request.method.clone(),
@@ -211,6 +219,9 @@ impl Client {
         }
         let success = head.status.is_success();
         let limit = if success { self.limits.page } else { ERROR_PAGE };
+        if success && stream.size_hint().lower() > limit as u64 {
+            return Err(Failure::TooLarge { limit });
+        }
         let mut body = Body::begin(&head.headers, limit, room.begin())?;
         let mut sent = 0;
         let received = timeout_at(
@@ -230,11 +241,13 @@ impl Client {
             });
         }
         received?;
+        let (content, taken) = body.finish()?;
         Ok(Page {
-            content: body.finish()?,
+            content,
             content_type: text_of(CONTENT_TYPE),
             sent,
             connected: false,
+            _taken: taken,
         })
     }
 }

@@ -22,7 +22,7 @@ fn describe(item: &Item<'_>) -> String {
             if let Some(at) = sample.timestamp_millis {
                 text += &format!(" @{at}");
             }
-            if let Some(exemplar) = &sample.exemplar {
+            if let Some(exemplar) = sample.exemplar() {
                 text += &format!(
                     " ex {:?} {:?} {:?}",
                     exemplar.labels, exemplar.value, exemplar.timestamp_millis

@@ -2,9 +2,13 @@ use std::borrow::Cow;
 
 use super::error::{Fault, Problem};
 use super::escape::unescape;
-use super::labels::Labels;
+use super::labels::{Labels, Marks};
+use super::scan::{first, in_label_name, in_metric_name};
 use super::{Exemplar, Sample, number};
 use crate::Format;
+
+/// What an exemplar begins with.
+const EXEMPLAR: &str = " # {";
 
 /// Reads a line from left to right, byte by byte; the one place that knows the whole grammar.
 pub(super) struct Line<'page> {
@@ -32,7 +36,7 @@ impl<'page> Line<'page> {
         if braces {
             let start = self.at;
             let second = self.labels(name.is_some(), max_labels)?;
-            labels = Labels::checked(self.since(start, 1));
+            labels = Labels::new(self.since(start, 1), Marks::default());
             name = name.or(second);
         } else {
             self.at = after_name;
@@ -43,7 +47,7 @@ impl<'page> Line<'page> {
         self.gap(!braces)?;
         let value = self.number(number::float)?;
         let (timestamp_millis, exemplar) = match self.format {
-            Format::Prometheus => (self.millis()?, None),
+            Format::Prometheus => (self.millis()?, ""),
             Format::OpenMetrics => self.seconds_and_exemplar(max_labels)?,
         };
         if self.at < self.text.len() {
@@ -69,32 +73,37 @@ impl<'page> Line<'page> {
         Ok(Some(timestamp))
     }
 
-    /// What is after the value in OpenMetrics.
-    fn seconds_and_exemplar(
-        &mut self,
-        max_labels: usize,
-    ) -> Result<(Option<i64>, Option<Exemplar<'page>>), Fault> {
-        const EXEMPLAR: &str = " # {";
+    /// What is after the value in OpenMetrics: a timestamp and the text of an exemplar.
+    fn seconds_and_exemplar(&mut self, max_labels: usize) -> Result<(Option<i64>, &'page str), Fault> {
         let timestamp = self.seconds(EXEMPLAR)?;
+        let start = self.at;
+        self.exemplar(max_labels)?;
+        Ok((timestamp, self.since(start, 0)))
+    }
+
+    /// An exemplar, where there is one.
+    pub(super) fn exemplar(&mut self, max_labels: usize) -> Result<Option<Exemplar<'page>>, Fault> {
         if !self.rest().starts_with(EXEMPLAR) {
-            return Ok((timestamp, None));
+            return Ok(None);
         }
         self.at += EXEMPLAR.len();
         let start = self.at;
         self.labels(true, max_labels)?;
-        let labels = Labels::checked(self.since(start, 1));
+        let labels = Labels::new(self.since(start, 1), Marks::default());
         self.gap(true)?;
-        let exemplar = Exemplar {
+        let value = self.number(number::float)?;
+        let timestamp_millis = self.seconds("")?;
+        Ok(Some(Exemplar {
             labels,
-            value: self.number(number::float)?,
-            timestamp_millis: self.seconds("\n")?,
-        };
-        Ok((timestamp, Some(exemplar)))
+            value,
+            timestamp_millis,
+        }))
     }
 
-    /// A timestamp in seconds, unless the line ends or goes on with `other`.
+    /// A timestamp in seconds, unless the line ends or goes on with `other` (which is not looked for
+    /// where it is empty).
     fn seconds(&mut self, other: &str) -> Result<Option<i64>, Fault> {
-        if self.rest().is_empty() || self.rest().starts_with(other) {
+        if self.rest().is_empty() || (!other.is_empty() && self.rest().starts_with(other)) {
             return Ok(None);
         }
         self.gap(true)?;
@@ -131,7 +140,10 @@ impl<'page> Line<'page> {
                 if count == max_labels {
                     return Err(fault(Problem::TooManyLabels(max_labels)));
                 }
-                let before = Labels::checked(self.text.get(start..label_at).unwrap_or_default());
+                let before = Labels::new(
+                    self.text.get(start..label_at).unwrap_or_default(),
+                    Marks::default(),
+                );
                 if before.iter().any(|(other, _)| other == label) {
                     return Err(fault(Problem::DuplicateLabel));
                 }
@@ -197,19 +209,16 @@ impl<'page> Line<'page> {
     /// A name without quotes, or `problem` where there is none.
     fn name(&mut self, colons: bool, problem: Problem) -> Result<&'page str, Fault> {
         let start = self.at;
-        while let Some(byte) = self.peek() {
-            let first = self.at == start;
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'_' => {}
-                b'0'..=b'9' if !first => {}
-                b':' if colons => {}
-                _ => break,
-            }
-            self.at += 1;
-        }
-        if self.at == start {
+        let bytes = self.text.as_bytes();
+        let end = if colons {
+            first(bytes, start, |byte| !in_metric_name(byte))
+        } else {
+            first(bytes, start, |byte| !in_label_name(byte))
+        };
+        if end == start || self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             return Err(self.fault(problem));
         }
+        self.at = end;
         Ok(self.since(start, 0))
     }
 

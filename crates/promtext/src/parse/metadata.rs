@@ -79,7 +79,8 @@ fn keyword(line: &mut Line<'_>, format: Format) -> Option<&'static str> {
     separated.then_some(*word)
 }
 
-fn kind(word: &str, format: Format) -> Option<MetricKind> {
+/// The type that `word` names.
+pub(super) fn kind(word: &str, format: Format) -> Option<MetricKind> {
     let word = match format {
         Format::Prometheus => word.trim_matches([' ', '\t']),
         Format::OpenMetrics => word,

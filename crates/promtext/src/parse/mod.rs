@@ -25,12 +25,14 @@
 mod error;
 mod escape;
 mod families;
+mod fast;
 mod labels;
 mod limits;
 mod line;
 mod metadata;
 mod number;
 mod parser;
+mod scan;
 
 use std::borrow::Cow;
 
@@ -39,6 +41,9 @@ pub use families::Families;
 pub use labels::{Labels, LabelsIter};
 pub use limits::Limits;
 pub use parser::{Parser, parse};
+
+use crate::Format;
+use line::Line;
 
 /// What one line of a page says.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,12 +87,12 @@ pub struct Sample<'page> {
     pub value: f64,
     /// When it was measured, in milliseconds since 1970, where the page says so.
     pub timestamp_millis: Option<i64>,
-    /// An event that the value counts (OpenMetrics only).
-    pub exemplar: Option<Exemplar<'page>>,
+    /// What is between the value and the end of the line where there is an exemplar, checked.
+    exemplar: &'page str,
 }
 
 /// An event that a sample counts, told in more detail.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar<'page> {
     /// Labels of the event, such as the trace that it belongs to.
     pub labels: Labels<'page>,
@@ -95,6 +100,18 @@ pub struct Exemplar<'page> {
     pub value: f64,
     /// When it happened, in milliseconds since 1970, where the page says so.
     pub timestamp_millis: Option<i64>,
+}
+
+impl<'page> Sample<'page> {
+    /// An event that the value counts (OpenMetrics only).
+    #[must_use]
+    pub fn exemplar(&self) -> Option<Exemplar<'page>> {
+        // It was read before without an error; kept as text, it costs other samples nothing.
+        Line::new(self.exemplar, Format::OpenMetrics)
+            .exemplar(usize::MAX)
+            .ok()
+            .flatten()
+    }
 }
 
 /// What the samples of a family mean.

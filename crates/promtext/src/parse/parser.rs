@@ -1,7 +1,10 @@
+use std::borrow::Cow;
+
 use super::error::{Fault, LineError, Problem};
+use super::fast::{self, Fast};
 use super::line::Line;
 use super::metadata::metadata;
-use super::{Families, Item, Limits};
+use super::{Families, Item, Limits, Sample};
 use crate::Format;
 
 /// Reads a page line by line.
@@ -11,7 +14,10 @@ use crate::Format;
 /// [is final](LineError::is_final) nothing follows.
 #[derive(Clone, Debug)]
 pub struct Parser<'page> {
+    /// The page, as far as it is within the limit.
     page: &'page [u8],
+    /// It up to the first byte that is not UTF-8.
+    text: &'page str,
     /// Where the next line begins.
     at: usize,
     /// Number of the line that was read last.
@@ -20,6 +26,9 @@ pub struct Parser<'page> {
     limits: Limits,
     families: Option<&'page Families>,
     complete: bool,
+    /// Whether `page` is not all there is.
+    too_long: bool,
+    fast: Fast<'page>,
     samples: usize,
     errors: usize,
     /// Whether `# EOF` was read.
@@ -42,14 +51,22 @@ impl<'page> Parser<'page> {
     /// [`Parser::format`] says what it is.
     #[must_use]
     pub fn with(page: &'page [u8], limits: &Limits, families: Option<&'page Families>) -> Self {
+        let (whole, page) = (page, page.get(..limits.page_bytes).unwrap_or(page));
+        let text = std::str::from_utf8(page).unwrap_or_else(|error| {
+            let valid = page.get(..error.valid_up_to()).unwrap_or_default();
+            std::str::from_utf8(valid).unwrap_or_default()
+        });
         Self {
             page,
+            text,
             at: 0,
             line: 0,
             format: detect(page),
             limits: *limits,
             families,
             complete: false,
+            too_long: page.len() < whole.len(),
+            fast: Fast::default(),
             samples: 0,
             errors: 0,
             ended: false,
@@ -73,21 +90,75 @@ impl<'page> Parser<'page> {
         self
     }
 
-    /// What the next line says; `None` where it says nothing or is not wanted.
-    fn line(&mut self, line: &'page [u8]) -> Result<Option<Item<'page>>, Fault> {
-        let first = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
-        let first = first.and_then(|first| line.get(first));
-        let text = match std::str::from_utf8(line) {
-            Ok(text) => text,
-            Err(error) => {
-                return Err(Fault {
-                    at: error.valid_up_to(),
-                    problem: Problem::NotUtf8,
-                });
+    /// Reads up to the next line that says something.
+    fn read(&mut self) -> Option<Result<Item<'page>, LineError>> {
+        loop {
+            let rest = self.page.get(self.at..).unwrap_or_default();
+            self.line += 1;
+            if rest.is_empty() {
+                return self.end();
             }
+            let newline = memchr::memchr(b'\n', rest);
+            let line = rest.get(..newline.unwrap_or(rest.len())).unwrap_or_default();
+            if let Some(Fault { at, problem }) = self.ends_page(line, newline.is_some()) {
+                return Some(Err(self.end_with(line, at, problem)));
+            }
+            let start = self.at;
+            self.at += line.len() + usize::from(newline.is_some());
+            match self.item(start, line) {
+                Ok(None) => {}
+                Ok(Some(item)) => {
+                    self.samples += usize::from(matches!(item, Item::Sample(_)));
+                    self.ended = matches!(item, Item::End);
+                    return Some(Ok(item));
+                }
+                Err(Fault { at, problem }) => return Some(Err(self.fault(line, at, problem))),
+            }
+        }
+    }
+
+    /// What is wrong at `line` with the page as a whole.
+    fn ends_page(&self, line: &[u8], terminated: bool) -> Option<Fault> {
+        let fault = |at, problem| Some(Fault { at, problem });
+        if self.at == 0
+            && let Some(problem) = no_text(self.page)
+        {
+            return fault(0, problem);
+        }
+        if self.ended {
+            return fault(0, Problem::AfterEnd);
+        }
+        if line.len() > self.limits.line_bytes {
+            return fault(
+                self.limits.line_bytes,
+                Problem::LineTooLong(self.limits.line_bytes),
+            );
+        }
+        if terminated {
+            return None;
+        }
+        if self.too_long {
+            return fault(line.len(), Problem::PageTooLong(self.limits.page_bytes));
+        }
+        let is_end = self.format == Format::OpenMetrics && line == b"# EOF";
+        if self.complete || is_end || line.trim_ascii().is_empty() {
+            return None;
+        }
+        fault(line.len(), Problem::Unterminated)
+    }
+
+    /// What the line at `start` says; `None` where it says nothing or is not wanted.
+    fn item(&self, start: usize, line: &'page [u8]) -> Result<Option<Item<'page>>, Fault> {
+        let text = match self.text.get(start..start + line.len()) {
+            Some(text) => text,
+            None => std::str::from_utf8(line).map_err(|error| Fault {
+                at: error.valid_up_to(),
+                problem: Problem::NotUtf8,
+            })?,
         };
-        let item = match first {
-            None if self.format == Format::Prometheus => return Ok(None),
+        let indent = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
+        let item = match indent.and_then(|indent| line.get(indent)) {
+            None if self.format == Format::Prometheus => None,
             None => {
                 return Err(Fault {
                     at: 0,
@@ -95,48 +166,85 @@ impl<'page> Parser<'page> {
                 });
             }
             Some(b'#') => metadata(text, self.format)?,
-            Some(_) => {
-                if self.skips(text) {
-                    return Ok(None);
-                }
-                Some(Item::Sample(
-                    Line::new(text, self.format).sample(self.limits.labels)?,
-                ))
-            }
+            Some(_) => Some(Item::Sample(self.sample(text)?)),
         };
-        let Some(families) = self.families else {
-            return Ok(item);
-        };
-        Ok(item.filter(|item| match item {
+        Ok(item.filter(|item| self.wants(item)))
+    }
+
+    fn sample(&self, text: &'page str) -> Result<Sample<'page>, Fault> {
+        let sample = Line::new(text, self.format).sample(self.limits.labels)?;
+        if self.samples < self.limits.samples
+            || self.families.is_some_and(|wanted| !wanted.contain(&sample.name))
+        {
+            Ok(sample)
+        } else {
+            Err(Fault {
+                at: 0,
+                problem: Problem::TooManySamples(self.limits.samples),
+            })
+        }
+    }
+
+    fn wants(&self, item: &Item<'_>) -> bool {
+        self.families.is_none_or(|families| match item {
             Item::Sample(sample) => families.contain(&sample.name),
             Item::Type { family, .. } | Item::Help { family, .. } | Item::Unit { family, .. } => {
                 families.contain(family)
             }
             Item::End => true,
-        }))
-    }
-
-    /// Whether the line is a sample of a family that is not wanted.
-    fn skips(&self, line: &str) -> bool {
-        self.families.is_some_and(|families| {
-            let end = line
-                .bytes()
-                .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':')));
-            let name = line.get(..end.unwrap_or(line.len())).unwrap_or_default();
-            !name.is_empty() && !families.contain(name)
         })
     }
 
-    /// What is wrong with the page as a whole, at its start.
-    fn page_problem(&self) -> Option<Problem> {
-        let start = self.page.trim_ascii_start();
-        if start.starts_with(b"<") {
-            Some(Problem::Html)
-        } else if self.page.starts_with(&[0x1f, 0x8b]) || self.page.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            Some(Problem::Compressed)
-        } else {
-            None
+    /// Passes lines of families that are not wanted.
+    fn skip(&mut self, families: &Families) {
+        while let Some(rest) = self.page.get(self.at..) {
+            // More of the family that was read last.
+            if self.fast.has_name_of(rest) {
+                return;
+            }
+            let name = match rest.first() {
+                Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':') => rest,
+                Some(b'#') if rest.starts_with(b"# HELP ") || rest.starts_with(b"# TYPE ") => {
+                    rest.get(b"# HELP ".len()..).unwrap_or_default()
+                }
+                _ => return,
+            };
+            if self.ended || !families.rule_out(name) {
+                return;
+            }
+            match memchr::memchr(b'\n', rest) {
+                Some(length) if length <= self.limits.line_bytes => {
+                    self.line += 1;
+                    self.at += length + 1;
+                }
+                _ => return,
+            }
         }
+    }
+
+    /// An error in a line, after which reading goes on, unless there were too many.
+    fn fault(&mut self, line: &[u8], at: usize, problem: Problem) -> LineError {
+        if problem.is_final() {
+            return self.end_with(line, at, problem);
+        }
+        if self.errors == self.limits.errors {
+            return self.end_with(line, at, Problem::TooManyErrors(self.limits.errors));
+        }
+        self.errors += 1;
+        LineError::new(self.line, line, at, problem)
+    }
+
+    /// At the end of the page.
+    fn end(&mut self) -> Option<Result<Item<'page>, LineError>> {
+        self.done = true;
+        let problem = if self.too_long {
+            Problem::PageTooLong(self.limits.page_bytes)
+        } else if self.format == Format::OpenMetrics && !self.ended {
+            Problem::NoEnd
+        } else {
+            return None;
+        };
+        Some(Err(self.end_with(b"", 0, problem)))
     }
 
     fn end_with(&mut self, line: &[u8], at: usize, problem: Problem) -> LineError {
@@ -148,69 +256,43 @@ impl<'page> Parser<'page> {
 impl<'page> Iterator for Parser<'page> {
     type Item = Result<Item<'page>, LineError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
         }
-        if self.at == 0
-            && let Some(problem) = self.page_problem()
-        {
-            self.line = 1;
-            return Some(Err(self.end_with(self.page, 0, problem)));
+        if let Some(families) = self.families {
+            self.skip(families);
         }
-        loop {
-            let rest = self.page.get(self.at..).unwrap_or_default();
-            if rest.is_empty() {
-                self.done = true;
+        let next = self.text.as_bytes().get(self.at);
+        if next == Some(&b'#') && !self.ended {
+            let item = fast::metadata(self.text, self.at, &self.limits, self.format);
+            if let Some((item, end)) = item
+                && self.wants(&item)
+            {
                 self.line += 1;
-                let cut = self.format == Format::OpenMetrics && !self.ended;
-                return cut.then(|| Err(self.end_with(rest, 0, Problem::NoEnd)));
+                self.at = end + 1;
+                return Some(Ok(item));
             }
-            self.line += 1;
-            let newline = memchr::memchr(b'\n', rest);
-            let line = &rest[..newline.unwrap_or(rest.len())];
-            if self.ended {
-                return Some(Err(self.end_with(line, 0, Problem::AfterEnd)));
-            }
-            if line.len() > self.limits.line_bytes {
-                let most = self.limits.line_bytes;
-                return Some(Err(self.end_with(line, most, Problem::LineTooLong(most))));
-            }
-            if self.at + line.len() > self.limits.page_bytes {
-                let most = self.limits.page_bytes;
-                return Some(Err(self.end_with(
-                    line,
-                    most - self.at,
-                    Problem::PageTooLong(most),
-                )));
-            }
-            let unterminated = newline.is_none() && !self.complete && !line.trim_ascii().is_empty();
-            if unterminated && !(self.format == Format::OpenMetrics && line == b"# EOF") {
-                return Some(Err(self.end_with(line, line.len(), Problem::Unterminated)));
-            }
-            self.at += line.len() + usize::from(newline.is_some());
-            match self.line(line) {
-                Ok(None) => {}
-                Ok(Some(Item::Sample(_))) if self.samples == self.limits.samples => {
-                    let most = self.limits.samples;
-                    return Some(Err(self.end_with(line, 0, Problem::TooManySamples(most))));
-                }
-                Ok(Some(item)) => {
-                    self.samples += usize::from(matches!(item, Item::Sample(_)));
-                    self.ended = item == Item::End;
-                    return Some(Ok(item));
-                }
-                Err(Fault { problem, .. }) if self.errors == self.limits.errors && !problem.is_final() => {
-                    let most = self.limits.errors;
-                    return Some(Err(self.end_with(line, 0, Problem::TooManyErrors(most))));
-                }
-                Err(Fault { at, problem }) => {
-                    self.errors += 1;
-                    self.done = problem.is_final();
-                    return Some(Err(LineError::new(self.line, line, at, problem)));
-                }
-            }
+            return self.read();
         }
+        // What follows `# EOF` is wrong, however well it reads.
+        if self.samples < self.limits.samples
+            && !self.ended
+            && let Some(end) = self.fast.read(self.text, self.at, &self.limits)
+        {
+            self.line += 1;
+            self.at = end + 1;
+            self.samples += 1;
+            return Some(Ok(Item::Sample(Sample {
+                name: Cow::Borrowed(self.fast.name()),
+                labels: self.fast.labels(),
+                value: self.fast.value(),
+                timestamp_millis: None,
+                exemplar: "",
+            })));
+        }
+        self.read()
     }
 }
 
@@ -222,5 +304,18 @@ fn detect(page: &[u8]) -> Format {
     match page.strip_suffix(b"# EOF") {
         Some(before) if before.is_empty() || before.ends_with(b"\n") => Format::OpenMetrics,
         _ => Format::Prometheus,
+    }
+}
+
+/// Why `page` is no page of metrics at all, as far as its start tells.
+fn no_text(page: &[u8]) -> Option<Problem> {
+    const GZIP: &[u8] = &[0x1f, 0x8b];
+    const ZSTANDARD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+    if page.starts_with(GZIP) || page.starts_with(ZSTANDARD) {
+        Some(Problem::Compressed)
+    } else if page.trim_ascii_start().starts_with(b"<") {
+        Some(Problem::Html)
+    } else {
+        None
     }
 }

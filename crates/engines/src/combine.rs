@@ -1,6 +1,6 @@
 //! How the series of one process become one number.
 
-use rheostat_reading::Absent;
+use rheostat_reading::{Absent, Quality};
 
 use crate::Fact;
 use crate::catalogue::Combine;
@@ -16,13 +16,14 @@ pub(crate) fn gauge(name: &str, fact: Fact, points: &[Point], how: Combine, all:
         return Told::Not(Absent::Failed(format!("`{name}` is {}", bad.value)));
     }
     let values = points.iter().map(|point| point.value);
-    Told::Now(match how {
+    let value = match how {
         Combine::Sum => values.sum(),
         Combine::Max => values.fold(0.0, f64::max),
         Combine::Mean => {
             weighted(fact, points, all).unwrap_or_else(|| values.sum::<f64>() / count(points.len()))
         }
-    })
+    };
+    Told::Now(value, Quality::Measured)
 }
 
 /// The mean of a ratio of the KV cache over ranks, each as important as its cache is large; `None`

@@ -202,6 +202,8 @@ impl CustomEngine {
         for (&fact, metric) in &self.facts {
             let name = Name {
                 metric: &metric.metric,
+                usual: true,
+                plus: &[],
                 take: metric.take(fact),
                 count: metric.count.as_deref(),
                 filter: metric
@@ -212,7 +214,7 @@ impl CustomEngine {
                 scale: metric.scale.unwrap_or(1.0),
                 combine: metric.combine(fact),
             };
-            index.add(source, fact, name);
+            index.add(source, fact, &name);
         }
         index.prepared()
     }
@@ -287,14 +289,13 @@ impl CustomMetric {
 
     fn combine(&self, fact: Fact) -> Combine {
         match self.combine {
-            Some(How::Sum) => Combine::Sum,
             Some(How::Mean) => Combine::Mean,
             Some(How::Max) => Combine::Max,
             None if matches!(fact, Fact::KvCacheUsage | Fact::PrefixCacheHitRate) => Combine::Mean,
             // A gauge that stands for a distribution is a mean.
             None if fact.shape() == Shape::Distribution => Combine::Mean,
             None if fact == Fact::MaxContext => Combine::Max,
-            None => Combine::Sum,
+            Some(How::Sum) | None => Combine::Sum,
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Fact {
     ModelsLoaded,
     /// Blocks of the KV cache.
     KvBlocks,
+    /// Tokens that fit a block of the KV cache.
+    KvBlockTokens,
     /// Tokens that fit the KV cache.
     KvTokens,
     /// Requests that fit the batch.
@@ -78,6 +80,7 @@ impl Fact {
         Self::LoraAdapters,
         Self::ModelsLoaded,
         Self::KvBlocks,
+        Self::KvBlockTokens,
         Self::KvTokens,
         Self::MaxSequences,
         Self::MaxContext,
@@ -109,6 +112,7 @@ impl Fact {
             Self::LoraAdapters => "lora_adapters",
             Self::ModelsLoaded => "models_loaded",
             Self::KvBlocks => "kv_blocks",
+            Self::KvBlockTokens => "kv_block_tokens",
             Self::KvTokens => "kv_tokens",
             Self::MaxSequences => "max_sequences",
             Self::MaxContext => "max_context",
@@ -137,6 +141,7 @@ impl Fact {
             | Self::LoraAdapters
             | Self::ModelsLoaded
             | Self::KvBlocks
+            | Self::KvBlockTokens
             | Self::KvTokens
             | Self::MaxSequences
             | Self::MaxContext => Shape::Gauge,
@@ -162,6 +167,7 @@ impl Fact {
             Self::LoraAdapters
                 | Self::ModelsLoaded
                 | Self::KvBlocks
+                | Self::KvBlockTokens
                 | Self::KvTokens
                 | Self::MaxSequences
                 | Self::MaxContext

@@ -220,7 +220,7 @@ impl History {
             let bounds = match sample.told.get(fact) {
                 Told::Counter => &[][..],
                 Told::Distribution(bounds) => bounds,
-                Told::Not(_) | Told::Now(_) => continue,
+                Told::Not(_) | Told::Now(..) => continue,
             };
             let known =
                 self.newest.as_ref().is_some_and(|newest| {

@@ -22,6 +22,8 @@ pub(crate) struct Source {
     pub(crate) labels: LabelSet,
     /// The names that are looked for, best first.
     pub(crate) names: PerFact<Vec<Box<str>>>,
+    /// The same with the usual prefix only, for messages.
+    pub(crate) usual_names: PerFact<Vec<Box<str>>>,
 }
 
 /// [`LabelNames`], owned.
@@ -53,6 +55,9 @@ pub(crate) struct Use {
     /// Place among the fact's names, best first.
     pub(crate) place: usize,
     pub(crate) part: Part,
+    /// Which of several families that are added, so that their series are not taken for copies of
+    /// each other; 0 for the one that the fact is named by.
+    pub(crate) addend: u64,
     pub(crate) filter: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     pub(crate) scale: f64,
     pub(crate) combine: Combine,
@@ -75,6 +80,10 @@ pub(crate) enum Part {
 /// One name of a fact, from the catalogue or from a custom engine's description.
 pub(crate) struct Name<'a> {
     pub(crate) metric: &'a str,
+    /// Whether it has the prefix that it usually has.
+    pub(crate) usual: bool,
+    /// Families that are added to it.
+    pub(crate) plus: &'a [String],
     pub(crate) take: Take,
     /// The family with the count, where `take` is a sum.
     pub(crate) count: Option<&'a str>,
@@ -128,6 +137,7 @@ impl Index {
             engine,
             labels,
             names: PerFact::default(),
+            usual_names: PerFact::default(),
         });
         self.sources.len() - 1
     }
@@ -136,7 +146,12 @@ impl Index {
         let source = self.add_source(definition.engine, definition.labels.into());
         for row in definition.rows {
             for candidate in row.candidates {
-                for prefix in definition.prefixes {
+                for (place, prefix) in definition.prefixes.iter().enumerate() {
+                    let plus: Vec<String> = candidate
+                        .plus
+                        .iter()
+                        .map(|name| format!("{prefix}{name}"))
+                        .collect();
                     let count = match candidate.take {
                         Take::SumWithCount(count) => Some(format!("{prefix}{count}")),
                         _ => None,
@@ -144,8 +159,10 @@ impl Index {
                     self.add(
                         source,
                         row.fact,
-                        Name {
+                        &Name {
                             metric: &format!("{prefix}{}", candidate.name),
+                            usual: place == 0,
+                            plus: &plus,
                             take: candidate.take,
                             count: count.as_deref(),
                             filter: candidate
@@ -168,19 +185,23 @@ impl Index {
     }
 
     /// One more name for `fact`, worse than those before it.
-    pub(crate) fn add(&mut self, source: usize, fact: Fact, name: Name<'_>) {
+    pub(crate) fn add(&mut self, source: usize, fact: Fact, name: &Name<'_>) {
         let Some(known) = self.sources.get_mut(source) else {
             return;
         };
+        if name.usual {
+            known.usual_names.get_mut(fact).push(name.metric.into());
+        }
         let known = known.names.get_mut(fact);
         let place = known.len();
         known.push(name.metric.into());
-        let role = |part| {
+        let role = |part, addend| {
             Role::Fact(Use {
                 source,
                 fact,
                 place,
                 part,
+                addend,
                 filter: name.filter.clone(),
                 scale: name.scale,
                 combine: name.combine,
@@ -194,19 +215,22 @@ impl Index {
                     ("_sum", Part::Sum),
                     ("_count", Part::Count),
                 ] {
-                    self.insert(&format!("{}{suffix}", name.metric), role(part));
+                    self.insert(&format!("{}{suffix}", name.metric), role(part, 0));
                 }
-                // For `# TYPE`; a sample of this very name is not a histogram's.
-                self.insert(name.metric, role(Part::Bucket));
+                // For `# TYPE`.
+                self.insert(name.metric, role(Part::Bucket, 0));
             }
             Take::SumWithCount(_) => {
-                self.insert_counter(name.metric, &role(Part::Sum));
-                self.insert_counter(name.count.unwrap_or_default(), &role(Part::Count));
+                self.insert_counter(name.metric, &role(Part::Sum, 0));
+                self.insert_counter(name.count.unwrap_or_default(), &role(Part::Count, 0));
             }
-            Take::Counter => self.insert_counter(name.metric, &role(Part::Value)),
+            Take::Counter => self.insert_counter(name.metric, &role(Part::Value, 0)),
             Take::Gauge | Take::Labels(_) | Take::AdapterLists(_) | Take::Models => {
-                self.insert(name.metric, role(Part::Value));
+                self.insert(name.metric, role(Part::Value, 0));
             }
+        }
+        for (more, addend) in name.plus.iter().zip(1..) {
+            self.insert(more, role(Part::Value, addend));
         }
     }
 

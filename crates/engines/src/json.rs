@@ -1,7 +1,7 @@
 //! The pages of engines that are JSON: Ollama's `/api/ps`, llama.cpp's `/slots`, vLLM's
 //! `/is_sleeping`.
 
-use rheostat_reading::Absent;
+use rheostat_reading::{Absent, Quality};
 use serde::Deserialize;
 
 use crate::combine::count;
@@ -31,7 +31,27 @@ struct Process {
 /// A slot of llama.cpp's server (`tools/server/README.md`, "GET /slots").
 #[derive(Deserialize)]
 struct Slot {
-    n_ctx: f64,
+    n_ctx: u32,
+    #[serde(default)]
+    is_processing: bool,
+    /// Absent while the slot has not been used.
+    n_prompt_tokens: Option<u32>,
+    /// An object in older versions, a list of one in newer ones.
+    #[serde(default)]
+    next_token: OneOrMany,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(NextToken),
+    Many(Vec<NextToken>),
+}
+
+#[derive(Deserialize)]
+struct NextToken {
+    #[serde(default)]
+    n_decoded: u32,
 }
 
 #[derive(Deserialize)]
@@ -63,10 +83,10 @@ pub(crate) fn ollama(page: &[u8], view: &View, sample: &mut Sample) -> Result<()
             .is_none_or(|model| *model == process.name || *model == process.model)
     };
     let models: Vec<&Process> = processes.models.iter().filter(wanted).collect();
-    *sample.told.get_mut(Fact::ModelsLoaded) = Told::Now(count(models.len()));
+    *sample.told.get_mut(Fact::ModelsLoaded) = Told::Now(count(models.len()), Quality::Measured);
     let context = models.iter().filter_map(|model| model.context_length).max();
     *sample.told.get_mut(Fact::MaxContext) = match context {
-        Some(tokens) => Told::Now(f64::from(tokens)),
+        Some(tokens) => Told::Now(f64::from(tokens), Quality::Measured),
         None if models.is_empty() => Told::Not(Absent::Failed("no model is loaded".to_owned())),
         None => Told::Not(Absent::Failed("`/api/ps` has no `context_length`".to_owned())),
     };
@@ -92,15 +112,53 @@ pub(crate) fn sleeping(page: &[u8], sample: &mut Sample) {
 /// Reads llama.cpp's `/slots`, which can be switched off: then the answer is an error, which tells
 /// nothing.
 pub(crate) fn slots(page: &[u8], sample: &mut Sample) {
-    let Ok(slots) = serde_json::from_slice::<Vec<Slot>>(page) else {
-        sample
-            .notes
-            .push("`/slots` is switched off (`--no-slots`), so that capacity is not told".to_owned());
-        return;
+    let slots: Vec<Slot> = match serde_json::from_slice(page) {
+        Ok(slots) => slots,
+        Err(error) => {
+            let start = excerpt(page);
+            sample
+                .notes
+                .push(format!("`/slots` does not list slots: {error}, at `{start}`"));
+            return;
+        }
     };
-    *sample.told.get_mut(Fact::MaxSequences) = Told::Now(count(slots.len()));
-    let context = slots.iter().map(|slot| slot.n_ctx).fold(0.0, f64::max);
-    *sample.told.get_mut(Fact::MaxContext) = Told::Now(context);
-    let cache: f64 = slots.iter().map(|slot| slot.n_ctx).sum();
-    *sample.told.get_mut(Fact::KvTokens) = Told::Now(cache);
+    *sample.told.get_mut(Fact::MaxSequences) = Told::Now(count(slots.len()), Quality::Measured);
+    let context = slots.iter().map(|slot| slot.n_ctx).max();
+    if let Some(context) = context {
+        *sample.told.get_mut(Fact::MaxContext) = Told::Now(f64::from(context), Quality::Measured);
+    }
+    // The gauge of older versions is better where it is there.
+    if sample.now(Fact::KvCacheUsage).is_none() {
+        *sample.told.get_mut(Fact::KvCacheUsage) = usage(&slots);
+    }
+}
+
+/// The part of all slots' contexts that requests fill, as if each slot had a cache of its own. Where
+/// they share one (`--kv-unified`), it fills sooner than this tells; hence an estimate.
+fn usage(slots: &[Slot]) -> Told {
+    let whole: f64 = slots.iter().map(|slot| f64::from(slot.n_ctx)).sum();
+    let used: Option<f64> = slots
+        .iter()
+        .filter(|slot| slot.is_processing)
+        .map(|slot| {
+            let decoded = match &slot.next_token {
+                OneOrMany::One(token) => token.n_decoded,
+                OneOrMany::Many(tokens) => tokens.first().map_or(0, |token| token.n_decoded),
+            };
+            let filled = f64::from(slot.n_prompt_tokens?) + f64::from(decoded);
+            Some(filled.min(f64::from(slot.n_ctx)))
+        })
+        .sum();
+    match used {
+        Some(used) if whole > 0.0 => Told::Now(used / whole, Quality::Estimated),
+        _ => Told::Not(Absent::Failed(
+            "`/slots` does not tell how much of their contexts is filled".to_owned(),
+        )),
+    }
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
 }

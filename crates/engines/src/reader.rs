@@ -1,5 +1,5 @@
 use rheostat_promtext::{Item, Limits, Parser};
-use rheostat_reading::Absent;
+use rheostat_reading::{Absent, Quality};
 
 use crate::catalogue::{self, Combine, Take};
 use crate::custom::{CustomEngine, CustomError};
@@ -231,7 +231,10 @@ impl Found<'_> {
                 Some((Take::Counter, _)) => Told::Counter,
                 Some((Take::Histogram | Take::SumWithCount(_), _)) => Told::Distribution(Vec::new()),
                 Some((_, place)) => Told::Not(Absent::Failed(format!("`{}` has no value yet", name(place)))),
-                None => Told::Not(Absent::Failed(format!("the page has none of {}", list(names)))),
+                None => Told::Not(Absent::Failed(format!(
+                    "the page has none of {}",
+                    list(self.source.usual_names.get(fact))
+                ))),
             };
         };
         let name = name(best.place);
@@ -242,7 +245,12 @@ impl Found<'_> {
             Take::Counter => Told::Counter,
             Take::Histogram | Take::SumWithCount(_) => Told::Distribution(combine::bounds(points)),
             Take::AdapterLists(_) => {
-                combine::gauge(name, fact, combine::newest(points), Combine::Sum, self.points)
+                let newest = combine::newest(points);
+                match combine::gauge(name, fact, newest, Combine::Sum, self.points) {
+                    // Adapters without a request just now may be loaded too.
+                    Told::Now(adapters, _) => Told::Now(adapters, Quality::Estimated),
+                    other => other,
+                }
             }
             Take::Gauge | Take::Labels(_) | Take::Models => {
                 combine::gauge(name, fact, points, best.combine, self.points)

@@ -154,13 +154,17 @@ impl Writer<'_> {
             (Fact::LoraAdapters, Q::LoraAdapters),
             (Fact::ModelsLoaded, Q::ModelsLoaded),
             (Fact::KvBlocks, Q::KvBlocks),
-            (Fact::KvTokens, Q::KvTokens),
             (Fact::MaxSequences, Q::MaxSequences),
             (Fact::MaxContext, Q::MaxContext),
         ] {
             let found = self.now(fact);
             self.write(quantity, found);
         }
+        let tokens = match self.now(Fact::KvTokens) {
+            Err(Absent::NotSupported) => self.product(Fact::KvBlocks, Fact::KvBlockTokens),
+            other => other,
+        };
+        self.write(Q::KvTokens, tokens);
         let concurrency = match self.now(Fact::Concurrency) {
             Err(Absent::NotSupported) => self.both(Fact::Waiting, Fact::Running),
             other => other,
@@ -249,7 +253,7 @@ impl Writer<'_> {
 
     fn now(&self, fact: Fact) -> Found {
         match self.newest.told.get(fact) {
-            Told::Now(value) => Ok((*value, Duration::ZERO, Quality::Measured)),
+            Told::Now(value, quality) => Ok((*value, Duration::ZERO, *quality)),
             Told::Not(absent) => Err(absent.clone()),
             Told::Counter | Told::Distribution(_) => {
                 Err(Absent::Failed(format!("{fact} is told as a counter")))
@@ -260,8 +264,14 @@ impl Writer<'_> {
     fn both(&self, one: Fact, other: Fact) -> Found {
         let one = self.now(one)?;
         let mut both = sum(one, self.now(other)?);
-        both.2 = Quality::Derived;
+        both.2 = both.2.max(Quality::Derived);
         Ok(both)
+    }
+
+    fn product(&self, one: Fact, other: Fact) -> Found {
+        let (one, window, quality) = self.now(one)?;
+        let (other, ..) = self.now(other)?;
+        Ok((one * other, window, quality.max(Quality::Derived)))
     }
 
     fn rate(&self, fact: Fact) -> Found {
@@ -295,7 +305,7 @@ impl Writer<'_> {
         match self.newest.told.get(fact) {
             Told::Not(absent) => return Err(absent.clone()),
             // Its sum and count, or its mean, are all that is told.
-            Told::Now(_) | Told::Counter => return Err(Absent::NotSupported),
+            Told::Now(..) | Told::Counter => return Err(Absent::NotSupported),
             Told::Distribution(_) => {}
         }
         let gain = self.history.gain(fact).ok_or(Absent::NotYet)?;
@@ -314,10 +324,10 @@ impl Writer<'_> {
     fn told_as(&self, fact: Fact, derive: impl FnOnce(&Gain<'_>) -> Found) -> Found {
         match self.newest.told.get(fact) {
             Told::Not(absent) => Err(absent.clone()),
-            Told::Now(value) if fact.shape() != Shape::Gauge => {
-                Ok((*value, Duration::ZERO, Quality::Measured))
+            Told::Now(value, quality) if fact.shape() != Shape::Gauge => {
+                Ok((*value, Duration::ZERO, *quality))
             }
-            Told::Now(_) => Err(Absent::NotSupported),
+            Told::Now(..) => Err(Absent::NotSupported),
             Told::Counter | Told::Distribution(_) => {
                 let gain = self.history.gain(fact).ok_or(Absent::NotYet)?;
                 derive(&gain)

@@ -1,4 +1,4 @@
-use rheostat_reading::Absent;
+use rheostat_reading::{Absent, Quality};
 
 use crate::fact::PerFact;
 use crate::index::Part;
@@ -24,8 +24,8 @@ pub struct Sample {
 pub(crate) enum Told {
     /// Nothing, and why.
     Not(Absent),
-    /// A number that holds now.
-    Now(f64),
+    /// A number that holds now, and how directly it is told.
+    Now(f64, Quality),
     /// [`Sample::points`] have its counters.
     Counter,
     /// [`Sample::points`] have its sums and counts, and its buckets with these bounds, which all its
@@ -74,7 +74,7 @@ impl Sample {
     #[must_use]
     pub fn now(&self, fact: Fact) -> Option<f64> {
         match self.told.get(fact) {
-            Told::Now(value) => Some(*value),
+            Told::Now(value, _) => Some(*value),
             Told::Not(_) | Told::Counter | Told::Distribution(_) => None,
         }
     }

@@ -193,7 +193,7 @@ impl Scan {
             fact: role.fact,
             part: role.part,
             bound: 0.0,
-            key: identity.key,
+            key: identity.key.wrapping_add(role.addend),
             rank: identity.rank,
             value: series.value,
             source: role.source,
@@ -230,7 +230,7 @@ impl Scan {
 impl Use {
     /// Puts this name into `best` where it is better.
     fn improve(&self, best: &mut Option<Best>) {
-        if best.is_none_or(|best| self.place < best.place) {
+        if self.addend == 0 && best.is_none_or(|best| self.place < best.place) {
             *best = Some(Best {
                 place: self.place,
                 take: self.take,

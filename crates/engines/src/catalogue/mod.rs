@@ -1,5 +1,11 @@
 //! What each engine calls what it tells: tables, read by [`crate::Reader`].
 
+mod huggingface;
+mod llama_cpp;
+mod lmdeploy;
+mod nvidia;
+mod sglang;
+mod vision;
 mod vllm;
 
 use crate::{Engine, Fact};
@@ -43,6 +49,9 @@ pub(crate) struct Row {
 pub(crate) struct Candidate {
     /// Name of the family, after the prefix.
     pub(crate) name: &'static str,
+    /// Families whose series are added to it, where they are on the page: other requests, never
+    /// the same ones under another name.
+    pub(crate) plus: &'static [&'static str],
     /// Labels that a series must have; an empty value stands for a missing label too.
     pub(crate) filter: &'static [(&'static str, &'static str)],
     pub(crate) take: Take,
@@ -82,13 +91,30 @@ pub(crate) enum Combine {
     Max,
 }
 
-/// The definition of `engine`; `None` for one without a metrics page of known names.
+/// The definition of `engine`, where it was named; `None` for one without a metrics page of known
+/// names.
 pub(crate) fn definition(engine: Engine) -> Option<&'static Definition> {
+    if engine == Engine::Nim {
+        return Some(&nvidia::NIM_NAMED);
+    }
     ALL.iter().copied().find(|definition| definition.engine == engine)
 }
 
-/// All definitions, in the order in which they are preferred where two fit a page equally.
-pub(crate) const ALL: &[&Definition] = &[&vllm::VLLM];
+/// What a page is held against whose engine was not named, in the order in which they are preferred
+/// where two fit it equally.
+pub(crate) const ALL: &[&Definition] = &[
+    &vllm::VLLM,
+    &sglang::SGLANG,
+    &huggingface::TGI,
+    &huggingface::TEI,
+    &nvidia::TRITON,
+    &nvidia::TRTLLM_SERVE,
+    &nvidia::NIM,
+    &lmdeploy::LMDEPLOY,
+    &llama_cpp::LLAMA_CPP,
+    &vision::TORCH_SERVE,
+    &vision::TENSORFLOW_SERVING,
+];
 
 impl LabelNames {
     /// Labels of an engine with one model and one rank that it does not name.
@@ -104,6 +130,7 @@ impl LabelNames {
 const fn gauge(name: &'static str) -> Candidate {
     Candidate {
         name,
+        plus: &[],
         filter: &[],
         take: Take::Gauge,
         scale: 1.0,
@@ -129,7 +156,22 @@ const fn info(name: &'static str, labels: &'static [&'static str]) -> Candidate 
     gauge(name).take(Take::Labels(labels))
 }
 
+/// The mean of a distribution of which only the sum and the count are told, each by a counter.
+const fn sum_with_count(sum: &'static str, count: &'static str) -> Candidate {
+    gauge(sum).take(Take::SumWithCount(count))
+}
+
+/// How many models have a series of this family.
+const fn models(name: &'static str) -> Candidate {
+    gauge(name).take(Take::Models)
+}
+
 impl Candidate {
+    const fn plus(mut self, plus: &'static [&'static str]) -> Self {
+        self.plus = plus;
+        self
+    }
+
     const fn take(mut self, take: Take) -> Self {
         self.take = take;
         self

@@ -1,4 +1,4 @@
-use super::{Definition, LabelNames, Row, Take, counter, gauge, histogram, info, ratio, row};
+use super::{Definition, LabelNames, Row, Take, counter, gauge, histogram, info, models, ratio, row};
 use crate::{Engine, Fact};
 
 /// vLLM. Names: `vllm/v1/metrics/loggers.py` and `docs/usage/metrics.md` of vLLM; the older ones from
@@ -28,7 +28,11 @@ pub(super) static VLLM: Definition = Definition {
 };
 
 const ROWS: &[Row] = &[
-    row(Fact::Waiting, &[gauge("num_requests_waiting")]),
+    row(
+        Fact::Waiting,
+        // Swapped requests, of V0 only, neither wait nor run.
+        &[gauge("num_requests_waiting").plus(&["num_requests_swapped"])],
+    ),
     row(Fact::Running, &[gauge("num_requests_running")]),
     row(
         Fact::KvCacheUsage,
@@ -47,10 +51,7 @@ const ROWS: &[Row] = &[
             "waiting_lora_adapters",
         ]))],
     ),
-    row(
-        Fact::ModelsLoaded,
-        &[gauge("num_requests_running").take(Take::Models)],
-    ),
+    row(Fact::ModelsLoaded, &[models("num_requests_running")]),
     row(Fact::Requests, &[counter("request_success_total")]),
     row(Fact::PromptTokens, &[counter("prompt_tokens_total")]),
     row(Fact::GenerationTokens, &[counter("generation_tokens_total")]),

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod e2e;
 mod nvml_clients;
+mod promtext;
 mod proto;
 
 #[derive(Parser)]
@@ -27,6 +28,8 @@ enum Task {
     E2e(e2e::EndToEndArguments),
     /// Run nvidia-ml-py, gpustat, nvitop and go-nvml against fake-nvml and compare what they print.
     NvmlClients,
+    /// Compare the parser of metrics with Prometheus' own over pages and changed lines. Needs Go.
+    PromtextOracle(promtext::OracleArguments),
     /// Make the Rust code of the gRPC services anew from the .proto files.
     Proto,
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::NvmlClients => nvml_clients::run(),
+        Task::PromtextOracle(arguments) => promtext::run(&arguments),
         Task::Proto => proto::generate(),
     };
     match outcome {

@@ -37,6 +37,8 @@ pub struct History {
     tallies: PerFact<Option<Tally>>,
     /// The same as it was earlier, oldest first; the last is that of the newest scrape.
     moments: VecDeque<Moment>,
+    /// When counters were last seen to jump back and forth.
+    torn_at: Option<Timestamp>,
     pub(crate) newest: Option<Newest>,
     pub(crate) failure: Option<String>,
 }
@@ -56,8 +58,8 @@ pub(crate) struct Newest {
 struct Last {
     value: f64,
     at: Timestamp,
-    /// Before it fell, and when it fell.
-    before: Option<(f64, Timestamp)>,
+    /// Before it fell, until it is there again.
+    before: Option<f64>,
 }
 
 /// What a counter or a distribution has gained.
@@ -79,6 +81,15 @@ struct Moment {
     tallies: Vec<(Fact, Tally)>,
 }
 
+/// What counters did that only resets, or several processes, can explain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Jumps {
+    /// One fell.
+    down: bool,
+    /// One that fell is back where it was: these are two series of two processes.
+    back: bool,
+}
+
 /// What lies between two scrapes.
 pub(crate) struct Gain<'a> {
     pub(crate) from: &'a Tally,
@@ -89,7 +100,7 @@ pub(crate) struct Gain<'a> {
 /// How a scrape follows the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Succession {
-    /// There was none, or it was another engine's.
+    /// There was none, or it was another engine's, or long ago.
     First,
     /// It is the same process, as far as can be told.
     Same,
@@ -115,6 +126,7 @@ impl History {
             series: HashMap::new(),
             tallies: PerFact::default(),
             moments: VecDeque::new(),
+            torn_at: None,
             newest: None,
             failure: None,
         }
@@ -123,13 +135,18 @@ impl History {
     /// A scrape succeeded at `at` and said `sample`.
     pub fn push(&mut self, sample: &Sample, at: Timestamp) {
         self.failure = None;
-        let succession = self.succession(sample);
+        let succession = self.succession(sample, at);
         if matches!(succession, Succession::First | Succession::Other) {
             self.forget();
         }
         let mut notes = sample.notes.clone();
-        let torn = self.count(sample, at, succession);
+        let jumps = self.count(sample, at, succession);
+        let recently = self
+            .torn_at
+            .is_some_and(|torn_at| at.since(torn_at) <= self.reach());
+        let torn = jumps.back || (jumps.down && recently);
         if torn {
+            self.torn_at = Some(at);
             self.moments.clear();
         }
         if torn || succession == Succession::Other {
@@ -192,11 +209,11 @@ impl History {
         self.tallies = PerFact::default();
     }
 
-    fn succession(&self, sample: &Sample) -> Succession {
+    fn succession(&self, sample: &Sample, at: Timestamp) -> Succession {
         let Some(newest) = &self.newest else {
             return Succession::First;
         };
-        if newest.engine != sample.engine {
+        if newest.engine != sample.engine || at.since(newest.at) > self.reach() {
             return Succession::First;
         }
         match (newest.started, sample.started) {
@@ -212,10 +229,9 @@ impl History {
         }
     }
 
-    /// Adds to the tallies what the series of `sample` gained; whether a series came back to what it
-    /// was before it fell, so that it is two series of two processes.
-    fn count(&mut self, sample: &Sample, at: Timestamp, succession: Succession) -> bool {
-        let mut torn = false;
+    /// Adds to the tallies what the series of `sample` gained.
+    fn count(&mut self, sample: &Sample, at: Timestamp, succession: Succession) -> Jumps {
+        let mut jumps = Jumps::default();
         for &fact in Fact::ALL {
             let bounds = match sample.told.get(fact) {
                 Told::Counter => &[][..],
@@ -252,7 +268,7 @@ impl History {
                 if !point.value.is_finite() {
                     continue;
                 }
-                let gain = gain(&mut self.series, point, at, known, succession, &mut torn);
+                let gain = gain(&mut self.series, point, at, known, succession, &mut jumps);
                 match (point.part, place) {
                     (Part::Sum, _) => tally.sum += gain,
                     (_, Some(place)) => {
@@ -264,7 +280,7 @@ impl History {
                 }
             }
         }
-        torn
+        jumps
     }
 
     /// Keeps the tallies as they are now, and drops what is no longer needed.
@@ -299,7 +315,7 @@ impl History {
     /// What is older than this is compared with nothing: after a long silence the mean over it says
     /// little of the present.
     fn reach(&self) -> Duration {
-        const LEAST: Duration = Duration::from_secs(30);
+        const LEAST: Duration = Duration::from_secs(120);
         self.window.saturating_add(self.window.max(LEAST))
     }
 
@@ -319,7 +335,7 @@ fn gain(
     at: Timestamp,
     known: bool,
     succession: Succession,
-    torn: &mut bool,
+    jumps: &mut Jumps,
 ) -> f64 {
     let value = point.value;
     let key = mix(
@@ -336,15 +352,16 @@ fn gain(
         return if known { value.max(0.0) } else { 0.0 };
     };
     let gain = if value < last.value {
-        last.before = Some((last.value, at));
+        jumps.down = true;
+        last.before = Some(last.value);
         value
     } else if succession == Succession::Restarted {
         value
     } else {
-        if let Some((before, _)) = last.before.take_if(|(before, _)| value >= *before) {
+        if let Some(before) = last.before.take_if(|before| value >= *before) {
             // It fell and is back: more than it can have grown by within one scrape, unless it is so
             // small that nothing is lost by looking again.
-            *torn |= last.value < before;
+            jumps.back |= last.value < before;
         }
         value - last.value
     };

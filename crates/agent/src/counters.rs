@@ -16,6 +16,8 @@ pub(crate) struct Counters {
     pub(crate) subscribers: AtomicU64,
     /// Subscribers turned away because there were too many.
     pub(crate) refused_subscribers: AtomicU64,
+    /// Requests of subscribers after their first that could not be read.
+    pub(crate) broken_requests: AtomicU64,
 }
 
 impl Counters {

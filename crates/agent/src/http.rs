@@ -9,6 +9,7 @@ use rheostat_reading::Clock;
 use serde::Deserialize;
 
 use crate::counters::Counters;
+use crate::engines::Engines;
 use crate::liveness::Liveness;
 use crate::metrics::{self, MetricNames};
 use crate::publisher::Latest;
@@ -18,6 +19,7 @@ use crate::publisher::Latest;
 pub(crate) struct Pages {
     pub(crate) latest: Latest,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) engines: Option<Engines>,
     pub(crate) liveness: Liveness,
     pub(crate) clock: Clock,
     pub(crate) names: MetricNames,
@@ -52,7 +54,13 @@ async fn show_metrics(
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok());
-    let page = metrics::page(latest.as_deref(), &pages.counters, names, accept);
+    let page = metrics::page(
+        latest.as_deref(),
+        &pages.counters,
+        pages.engines.as_ref(),
+        names,
+        accept,
+    );
     ([(header::CONTENT_TYPE, page.content_type)], page.text).into_response()
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rheostat_transport::ServerSecurity;
 
+use crate::engines::EngineOptions;
 use crate::metrics::MetricNames;
 use crate::podresources::PodResourcesOptions;
 
@@ -38,6 +39,8 @@ pub struct AgentOptions {
     pub metric_names: MetricNames,
     /// Subscribers at once; more are turned away.
     pub max_subscribers: usize,
+    /// How the engines are scraped that subscribers name; `None` where they are not.
+    pub engines: Option<EngineOptions>,
 }
 
 /// Port of the gRPC stream.
@@ -74,6 +77,7 @@ impl AgentOptions {
             pod_logs_dir: None,
             metric_names: MetricNames::Rheostat,
             max_subscribers: 16,
+            engines: Some(EngineOptions::default()),
         }
     }
 }

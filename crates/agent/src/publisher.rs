@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attribution::{Attribution, ProcessOwners, ResourceFilter};
 use crate::counters::{Counters, add};
+use crate::engines::Engines;
 use crate::liveness::Heartbeat;
 use crate::podresources::PodResourcesView;
 use crate::{AgentOptions, GpuSource, NodeSnapshot, SourceState};
@@ -20,6 +21,7 @@ pub(crate) struct Publisher {
     pub(crate) clock: Clock,
     pub(crate) gpus: GpuSource,
     pub(crate) kubelet: watch::Receiver<PodResourcesView>,
+    pub(crate) engines: Option<Engines>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) heartbeat: Heartbeat,
 }
@@ -70,6 +72,7 @@ impl Publisher {
                 gpus,
                 attribution: Arc::clone(&attribution),
                 attribution_source,
+                engines: self.engines.as_ref().map(Engines::scraped),
             };
             out.send_replace(Some(Arc::new(snapshot)));
             add(&self.counters.snapshots);

@@ -1,9 +1,11 @@
 use std::fmt;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rheostat_gpu::{CannotStart, GpuSnapshot, Sampler, SamplerOptions};
+use rheostat_proto::LARGEST_ENGINE_LIST;
 use rheostat_proto::agent::agent_server::AgentServer;
 use rheostat_reading::Clock;
 use rheostat_transport::{ListenError, Listener, grpc_server, listen, serve_grpc, serve_http};
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
 use crate::counters::Counters;
+use crate::engines::Engines;
 use crate::http::Pages;
 use crate::liveness::Liveness;
 use crate::podresources::{self, PodResourcesView};
@@ -50,6 +53,9 @@ pub enum AgentError {
     #[error("a part of the agent ended early")]
     Ended(#[source] Option<JoinError>),
 }
+
+/// The largest message of a subscriber: its list, and who it is.
+const LARGEST_REQUEST: usize = LARGEST_ENGINE_LIST + 64 * 1024;
 
 /// How often `grpc.health.v1` is brought up to date.
 const HEALTH_PERIOD: Duration = Duration::from_secs(1);
@@ -97,6 +103,12 @@ impl Agent {
         let liveness = Liveness::new(gpus.clone(), clock.clone(), options.stale_after);
         let (views, kubelet) = watch::channel(PodResourcesView::unknown());
         let (out, latest) = watch::channel(None);
+        // Agents must not all ask at the same moment what is behind one address.
+        let seed = std::hash::RandomState::new().hash_one(&options.node);
+        let engines = options
+            .engines
+            .as_ref()
+            .map(|engines| Engines::start(engines, seed, clock.clone()));
         let mut tasks = JoinSet::new();
 
         let follow = podresources::follow(
@@ -113,6 +125,7 @@ impl Agent {
         let pages = Pages {
             latest: latest.clone(),
             counters: Arc::clone(&counters),
+            engines: engines.clone(),
             liveness: liveness.clone(),
             clock: clock.clone(),
             names: options.metric_names,
@@ -122,6 +135,7 @@ impl Agent {
             latest.clone(),
             clock.clone(),
             Arc::clone(&counters),
+            engines.clone(),
             options.max_subscribers,
         );
         tasks.spawn(serve_streams(grpc, service, liveness.clone(), stop.clone()));
@@ -130,6 +144,7 @@ impl Agent {
             clock,
             gpus,
             kubelet,
+            engines,
             counters,
             heartbeat: liveness.publisher,
         };
@@ -225,7 +240,7 @@ async fn serve_streams(
 ) -> Result<(), AgentError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let router = grpc_server()
-        .add_service(AgentServer::new(service))
+        .add_service(AgentServer::new(service).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(health);
     tokio::select! {
         served = serve_grpc(grpc, router, stop.cancelled_owned()) => served.map_err(AgentError::Serve),

@@ -4,8 +4,8 @@ use rheostat_gpu::{Device, DeviceKind, GpuSnapshot};
 use rheostat_proto::{agent, reading_to_proto};
 use rheostat_reading::{Readings, Timestamp};
 
-use crate::SourceState;
 use crate::attribution::{Attribution, Claim, Sharing};
+use crate::{ScrapedEngine, SourceState};
 
 /// The node at one moment: its devices, who holds them, and how far that can be trusted.
 ///
@@ -26,10 +26,13 @@ pub struct NodeSnapshot {
     pub attribution: Arc<Attribution>,
     /// How asking the kubelet fares.
     pub attribution_source: SourceState,
+    /// Every engine that a subscriber has named, by id; `None` where engines are not scraped.
+    pub engines: Option<Arc<[ScrapedEngine]>>,
 }
 
 impl NodeSnapshot {
-    /// As it is sent at `now`: ages count from then, whenever it was built.
+    /// As it is sent at `now`: ages count from then, whenever it was built. Without the engines, of
+    /// which each subscriber gets its own.
     #[must_use]
     pub fn to_proto(&self, now: Timestamp) -> agent::Snapshot {
         agent::Snapshot {
@@ -52,6 +55,7 @@ impl NodeSnapshot {
                 .map(|claim| claim_to_proto(claim, now))
                 .collect(),
             engines: Vec::new(),
+            scrapes_engines: self.engines.is_some(),
         }
     }
 }

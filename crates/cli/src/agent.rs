@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use rheostat_agent::{AgentOptions, GRPC_PORT, HTTP_PORT, KUBELET_SOCKET, MetricNames, PodResourcesOptions};
+use rheostat_agent::{
+    AgentOptions, EngineOptions, GRPC_PORT, HTTP_PORT, KUBELET_SOCKET, MetricNames, PodResourcesOptions,
+};
 use rheostat_gpu::SamplerOptions;
 use rheostat_reading::Clock;
 
@@ -58,6 +60,38 @@ pub(crate) struct AgentArguments {
         default_value = "rheostat"
     )]
     metric_names: Names,
+    #[command(flatten)]
+    engines: EngineArguments,
+}
+
+/// Which engines are scraped the scaler says, on the stream; it takes their addresses from pods that
+/// its triggers' targets select.
+#[derive(Args)]
+struct EngineArguments {
+    /// Whether the inference engines of this node's pods are scraped that a scaler names. Where they
+    /// are not, the scaler scrapes them itself.
+    #[arg(
+        long,
+        env = "RHEOSTAT_ENGINE_SCRAPING",
+        value_name = "on|off",
+        default_value = "on"
+    )]
+    engine_scraping: Switch,
+    /// Scrapes of engines at once.
+    #[arg(long, env = "RHEOSTAT_ENGINE_CONCURRENCY", value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    engine_concurrency: u16,
+    /// Different targets (an engine, with a model, adapter and window) at once; further ones are refused.
+    #[arg(long, env = "RHEOSTAT_ENGINE_MAX_TARGETS", value_name = "COUNT", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=8192))]
+    engine_max_targets: u16,
+    /// Scrape loopback addresses too. For tests: a pod never has one.
+    #[arg(long, env = "RHEOSTAT_ENGINE_ALLOW_LOOPBACK", hide = true)]
+    engine_allow_loopback: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 server_arguments! {
@@ -78,6 +112,20 @@ enum Names {
     Dcgm,
     /// Both.
     Both,
+}
+
+impl EngineArguments {
+    fn options(&self) -> Option<EngineOptions> {
+        match self.engine_scraping {
+            Switch::On => Some(EngineOptions {
+                max_targets: self.engine_max_targets.into(),
+                concurrency: self.engine_concurrency.into(),
+                allow_loopback: self.engine_allow_loopback,
+                ..EngineOptions::default()
+            }),
+            Switch::Off => None,
+        }
+    }
 }
 
 /// Runs until it is asked to stop.
@@ -113,6 +161,7 @@ pub(crate) fn run(arguments: AgentArguments) -> anyhow::Result<()> {
                 Names::Dcgm => MetricNames::Dcgm,
                 Names::Both => MetricNames::Both,
             },
+            engines: arguments.engines.options(),
             ..defaults
         };
         rheostat_agent::run(options, gpus, Clock::system(), shutdown).await?;

@@ -11,6 +11,7 @@
 //! Times of readings are on our clock: agents send ages. What makes no sense is left out and
 //! counted; what is too large is refused whole, so that a part is never taken for all.
 
+mod dcgm;
 mod decode;
 mod fleet;
 mod reader;
@@ -19,6 +20,7 @@ mod subscription;
 mod view;
 mod wanted;
 
+pub use dcgm::{DcgmEndpoint, DcgmOptions, DcgmSource, Exporter, dcgm_view};
 pub use fleet::{AgentEndpoint, Fleet, FleetOptions, FleetWriter, RefusedSnapshot};
 pub use reader::{ENGINE_PATIENCE, EngineReader, NoAgent};
 pub use view::{AgentConnection, ClaimView, DeviceView, EngineView, FleetView, NodeView, SourceState};

@@ -1,12 +1,14 @@
 //! The fleet against agents over real gRPC.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rheostat_engines::{Endpoint, EngineChoice, Scheme, Target, View};
 use rheostat_fleet::{AgentConnection, AgentEndpoint, Fleet, FleetOptions, FleetView, NodeView};
 use rheostat_proto::agent;
 use rheostat_proto::agent::agent_server::{Agent, AgentServer};
@@ -34,6 +36,8 @@ struct Script {
     /// What each subscriber hears at once.
     first: Arc<Mutex<Option<agent::Snapshot>>>,
     calls: Arc<Mutex<Vec<String>>>,
+    /// The engines that each request named, in order; `None` for a request that named none.
+    lists: Arc<Mutex<Vec<Option<Vec<String>>>>>,
     refuses: Arc<Mutex<bool>>,
 }
 
@@ -45,8 +49,10 @@ impl Agent for Script {
         &self,
         request: Request<Streaming<agent::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let first = request.into_inner().message().await?.unwrap_or_default();
-        self.calls.lock().push(first.subscriber);
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.unwrap_or_default();
+        self.calls.lock().push(first.subscriber.clone());
+        self.heard(&first);
         if *self.refuses.lock() {
             return Err(Status::unavailable("not today"));
         }
@@ -55,7 +61,20 @@ impl Agent for Script {
             sender.send(Ok(first)).unwrap();
         }
         *self.subscriber.lock() = Some(sender);
+        let script = self.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                script.heard(&request);
+            }
+        });
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))))
+    }
+}
+
+impl Script {
+    fn heard(&self, request: &agent::WatchRequest) {
+        let names = |list: &agent::EngineList| list.targets.iter().map(|target| target.id.clone()).collect();
+        self.lists.lock().push(request.engines.as_ref().map(names));
     }
 }
 
@@ -151,6 +170,39 @@ async fn until(fleet: &Fleet, what: &str, holds: impl Fn(&FleetView) -> bool) ->
     };
     let found = tokio::time::timeout(PATIENCE, waiting).await;
     found.unwrap_or_else(|_| panic!("never saw {what}: {:#?}", fleet.view()))
+}
+
+/// Waits until the agent has been sent `list` as its newest.
+async fn sent(agent: &ScriptedAgent, list: &[&Arc<Target>]) {
+    let mut expected: Vec<_> = list.iter().map(|target| target.id().0).collect();
+    expected.sort();
+    let waiting = async {
+        while agent.script.lists.lock().last() != Some(&Some(expected.clone())) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        panic!("was sent {:?}, not {expected:?}", agent.script.lists.lock());
+    }
+}
+
+fn engine(port: u16) -> Arc<Target> {
+    Arc::new(Target {
+        endpoint: Endpoint {
+            address: ([10, 0, 0, 7], port).into(),
+            scheme: Scheme::Http,
+            path: None,
+            bearer: None,
+            engine: EngineChoice::Recognise,
+            period: Duration::from_secs(2),
+        },
+        view: View {
+            model: None,
+            adapter: None,
+            window: Duration::from_secs(60),
+        },
+        owner: "team-a/llm-0".into(),
+    })
 }
 
 fn has(view: &FleetView, node: &str, sequence: u64) -> bool {
@@ -342,4 +394,59 @@ async fn an_address_that_is_none_is_reported_and_harms_nobody() {
         .find(|agent| agent.address == "not an address")
         .unwrap();
     assert!(bad.last_error.as_ref().unwrap().1.contains("not an address"));
+}
+
+#[tokio::test]
+async fn an_agent_is_sent_its_own_engines_on_each_change_and_to_each_stream() {
+    let first = ScriptedAgent::start(Some(snapshot("n1", 1, 0.5))).await;
+    let other = ScriptedAgent::start(Some(snapshot("n2", 1, 0.5))).await;
+    let (_endpoints, fleet) = start(hasty(), &[&first, &other]);
+    until(&fleet, "both", |view| has(view, "n1", 1) && has(view, "n2", 1)).await;
+    let (a, b, c) = (engine(1), engine(2), engine(3));
+    let wanted = |on_first: &[&Arc<Target>], on_other: &[&Arc<Target>]| {
+        let list = |targets: &[&Arc<Target>]| targets.iter().map(|&target| Arc::clone(target)).collect();
+        fleet.set_engines(HashMap::from([
+            ("n1".into(), list(on_first)),
+            ("n2".into(), list(on_other)),
+        ]));
+    };
+    wanted(&[&a, &b], &[&c]);
+    sent(&first, &[&a, &b]).await;
+    sent(&other, &[&c]).await;
+    wanted(&[&b], &[&c]);
+    sent(&first, &[&b]).await;
+    wanted(&[], &[&c]);
+    sent(&first, &[]).await;
+    wanted(&[&a], &[&c]);
+    sent(&first, &[&a]).await;
+    let expected = [None, Some(vec![c.id().0])];
+    assert_eq!(
+        *other.script.lists.lock(),
+        expected,
+        "what does not change is not sent"
+    );
+
+    let address = first.address;
+    drop(first);
+    until(&fleet, "the loss", |view| {
+        let mut agents = view.agents().iter();
+        agents.any(|agent| agent.address == address.to_string() && agent.connected_since.is_none())
+    })
+    .await;
+    let again = ScriptedAgent::start_at(address, Some(snapshot("n1", 1, 0.5))).await;
+    sent(&again, &[&a]).await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_node_is_known_is_sent_its_engines_first() {
+    let agent = ScriptedAgent::start(None).await;
+    let endpoint = AgentEndpoint {
+        node: Some("n1".into()),
+        ..agent.endpoint()
+    };
+    let (endpoints, fleet) = start(hasty(), &[]);
+    fleet.set_engines(HashMap::from([("n1".into(), vec![engine(1)])]));
+    endpoints.send(vec![endpoint]).unwrap();
+    sent(&agent, &[&engine(1)]).await;
+    assert_eq!(agent.script.lists.lock().len(), 1);
 }

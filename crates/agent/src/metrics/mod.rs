@@ -2,6 +2,7 @@
 //! that a pod or device that is gone is gone from the page too.
 
 mod dcgm;
+mod engines;
 mod node;
 mod own;
 
@@ -10,10 +11,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use rheostat_promtext::{EncodeError, Encoder, Family, Kind, negotiate};
-use rheostat_reading::{Absent, Quantity, Unit};
+use rheostat_reading::{Absent, Measurable, Unit};
 
 use crate::NodeSnapshot;
 use crate::counters::Counters;
+use crate::engines::Engines;
 
 /// Which names `/metrics` gives its metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,12 +37,12 @@ pub struct UnknownNames(String);
 /// A quantity's name with its unit, for those who see only the name: `power_watts`,
 /// `memory_used_ratio`. The unit stands once, and a ratio is no percentage.
 #[must_use]
-pub fn unit_name(quantity: Quantity) -> String {
-    let name = quantity.name();
+pub fn unit_name(quantity: impl Measurable) -> String {
+    let name = quantity.to_string();
     let base = name
         .strip_suffix("_percent")
         .or_else(|| name.strip_suffix("_bytes"))
-        .unwrap_or(name);
+        .unwrap_or(&name);
     match quantity.unit() {
         Unit::Count => base.to_owned(),
         unit => format!("{base}_{}", unit.suffix()),
@@ -58,6 +60,7 @@ pub(crate) struct Page {
 pub(crate) fn page(
     snapshot: Option<&NodeSnapshot>,
     counters: &Counters,
+    engines: Option<&Engines>,
     names: MetricNames,
     accept: Option<&str>,
 ) -> Page {
@@ -65,10 +68,14 @@ pub(crate) fn page(
     let mut page = Encoder::new(format);
     if names != MetricNames::Dcgm {
         own::write(&mut page, snapshot, counters);
+        if let Some(engines) = engines {
+            engines::write_own(&mut page, engines);
+        }
     }
     if let Some(snapshot) = snapshot {
         if names != MetricNames::Dcgm {
             node::write(&mut page, snapshot);
+            engines::write(&mut page, snapshot);
         }
         if names != MetricNames::Rheostat {
             dcgm::write(&mut page, snapshot);

@@ -52,6 +52,12 @@ pub(super) fn write(page: &mut Encoder, snapshot: Option<&NodeSnapshot>, counter
             "Subscribers turned away because there were too many.",
             &counters.refused_subscribers,
         ),
+        (
+            "rheostat_agent_broken_requests_total",
+            Kind::Counter,
+            "Lists of engines that could not be read.",
+            &counters.broken_requests,
+        ),
     ];
     for (name, kind, help, counter) in own {
         family(page, name, kind, "", help, [(vec![], number(read(counter)))]);

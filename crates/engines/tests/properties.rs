@@ -69,7 +69,7 @@ fn rank(name: usize, [waiting, running, tokens]: [u32; 3], buckets: [u32; 3]) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Whatever counters do, no rate and no mean is negative, and none is more than all that was ever
     /// shown.
@@ -88,8 +88,15 @@ proptest! {
                          vllm:prefix_cache_queries_total {}\n", tokens * 2.0).into_bytes()
             })
             .collect();
-        for end in 1..=pages.len() {
-            let report = scraped(&VLLM, &pages[..end]);
+        let view = View::everything();
+        let mut reader = Reader::new(&VLLM).unwrap();
+        let mut history = History::new(&view);
+        let mut sample = Sample::default();
+        for (seconds, page) in (0..).zip(&pages) {
+            let pages = Pages { main: page, ..Pages::default() };
+            reader.read(&pages, &view, &mut sample).unwrap();
+            history.push(&sample, at(seconds));
+            let report = history.report();
             let Ok(reading) = report.readings.get(Q::GenerationTokenRate) else { continue };
             let gained = reading.amount.value() * reading.window.as_secs_f64();
             prop_assert!(gained >= 0.0);

@@ -5,6 +5,8 @@ mod llama_cpp;
 mod lmdeploy;
 mod nvidia;
 mod sglang;
+#[cfg(test)]
+mod table;
 mod vision;
 mod vllm;
 

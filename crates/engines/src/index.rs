@@ -20,6 +20,8 @@ pub(crate) struct Index {
 pub(crate) struct Source {
     pub(crate) engine: Engine,
     pub(crate) labels: LabelSet,
+    /// Whether it has [`Role::Arrivals`].
+    pub(crate) has_arrivals: bool,
     /// The names that are looked for, best first.
     pub(crate) names: PerFact<Vec<Box<str>>>,
     /// The same with the usual prefix only, for messages.
@@ -40,6 +42,8 @@ pub(crate) struct LabelSet {
 pub(crate) enum Role {
     /// It tells a part of a fact.
     Fact(Use),
+    /// It counts the requests that came to this source, before all else of them.
+    Arrivals(usize),
     /// It tells whether the engine sleeps, in the manner of vLLM.
     Sleep,
     /// It tells when the process was started.
@@ -136,6 +140,7 @@ impl Index {
         self.sources.push(Source {
             engine,
             labels,
+            has_arrivals: false,
             names: PerFact::default(),
             usual_names: PerFact::default(),
         });
@@ -175,6 +180,14 @@ impl Index {
                         },
                     );
                 }
+            }
+        }
+        if let Some(arrivals) = definition.arrivals {
+            for prefix in definition.prefixes {
+                self.insert(&format!("{prefix}{arrivals}"), Role::Arrivals(source));
+            }
+            if let Some(known) = self.sources.get_mut(source) {
+                known.has_arrivals = true;
             }
         }
         if let Some(sleep) = definition.sleep {

@@ -4,7 +4,7 @@ use rheostat_reading::{Absent, Quality};
 use crate::catalogue::{self, Combine, Take};
 use crate::custom::{CustomEngine, CustomError};
 use crate::error::{PageError, excerpt, list};
-use crate::fact::PerFact;
+use crate::fact::{PerFact, Shape};
 use crate::index::{Index, Source};
 use crate::sample::{Point, Sample, Told};
 use crate::scan::{Presence, Scan};
@@ -76,7 +76,7 @@ impl Reader {
     }
 
     fn read_into(&mut self, pages: &Pages<'_>, view: &View, sample: &mut Sample) -> Result<(), PageError> {
-        if pages.main.trim_ascii().is_empty() {
+        if pages.main.trim_ascii().is_empty() && !(pages.complete && self.is_untouched_when_empty()) {
             return Err(PageError::Empty);
         }
         let ollama = match self.engine {
@@ -87,7 +87,7 @@ impl Reader {
             return json::ollama(pages.main, view, sample);
         }
         self.scan.page(&self.index, &self.limits, pages, view, sample)?;
-        let Some((source, presence)) = self.chosen() else {
+        let Some((source, presence)) = self.chosen(pages.main) else {
             return Err(self.stranger(pages.main));
         };
         let Some(known) = self.index.sources().get(source) else {
@@ -101,6 +101,7 @@ impl Reader {
         settle(&mut sample.points);
         let page = Found {
             source: known,
+            untouched: known.has_arrivals && !self.scan.arrivals.get(source).copied().unwrap_or(true),
             view,
             models: &self.scan.models,
             points: &sample.points,
@@ -119,8 +120,16 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether an empty page is what the engine that was named shows before its first request.
+    fn is_untouched_when_empty(&self) -> bool {
+        self.engine.is_some() && self.index.sources().iter().any(|source| source.has_arrivals)
+    }
+
     /// The source of which the page has most.
-    fn chosen(&self) -> Option<(usize, &PerFact<Presence>)> {
+    fn chosen(&self, page: &[u8]) -> Option<(usize, &PerFact<Presence>)> {
+        if page.trim_ascii().is_empty() {
+            return Some((0, self.scan.presence.first()?));
+        }
         let mut best = None;
         let mut most = 0;
         for (place, presence) in self.scan.presence.iter().enumerate() {
@@ -209,6 +218,8 @@ fn settle(points: &mut Vec<Point>) {
 /// A page whose engine is known.
 struct Found<'a> {
     source: &'a Source,
+    /// Whether no request has come to it yet.
+    untouched: bool,
     view: &'a View,
     /// Models on it that are not wanted.
     models: &'a [String],
@@ -231,10 +242,8 @@ impl Found<'_> {
                 Some((Take::Counter, _)) => Told::Counter,
                 Some((Take::Histogram | Take::SumWithCount(_), _)) => Told::Distribution(Vec::new()),
                 Some((_, place)) => Told::Not(Absent::Failed(format!("`{}` has no value yet", name(place)))),
-                None => Told::Not(Absent::Failed(format!(
-                    "the page has none of {}",
-                    list(self.source.usual_names.get(fact))
-                ))),
+                None if self.untouched => self.before_the_first_request(fact),
+                None => self.missing(fact),
             };
         };
         let name = name(best.place);
@@ -256,6 +265,21 @@ impl Found<'_> {
                 combine::gauge(name, fact, points, best.combine, self.points)
             }
         }
+    }
+
+    /// What is told of `fact` by its name's not being there, when no request has come yet.
+    fn before_the_first_request(&self, fact: Fact) -> Told {
+        match fact.shape() {
+            Shape::Counter => Told::Counter,
+            Shape::Distribution => Told::Distribution(Vec::new()),
+            Shape::Gauge if matches!(fact, Fact::Waiting | Fact::Running) => Told::Now(0.0, Quality::Derived),
+            Shape::Gauge => self.missing(fact),
+        }
+    }
+
+    fn missing(&self, fact: Fact) -> Told {
+        let names = list(self.source.usual_names.get(fact));
+        Told::Not(Absent::Failed(format!("the page has none of {names}")))
     }
 
     /// Why `name` is on the page, but no series of it is wanted.

@@ -16,6 +16,8 @@ use crate::{Sleep, View};
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) presence: Vec<PerFact<Presence>>,
+    /// Whether each source has had requests, as far as it tells.
+    pub(crate) arrivals: Vec<bool>,
     /// Models that are on the page and were not wanted, a few of them.
     pub(crate) models: Vec<String>,
 }
@@ -59,6 +61,7 @@ impl Scan {
     pub(crate) fn new(index: &Index) -> Self {
         Self {
             presence: index.sources().iter().map(|_| PerFact::default()).collect(),
+            arrivals: vec![false; index.sources().len()],
             models: Vec::new(),
         }
     }
@@ -74,6 +77,7 @@ impl Scan {
         sample: &mut Sample,
     ) -> Result<(), PageError> {
         self.presence.fill_with(PerFact::default);
+        self.arrivals.fill(false);
         self.models.clear();
         let mut starts = 0;
         let mut awake = None;
@@ -87,6 +91,11 @@ impl Scan {
                     for role in index.roles(&series.name) {
                         match role {
                             Role::Fact(role) => sample.points.extend(self.point(index, role, &series, view)),
+                            Role::Arrivals(source) => {
+                                if let Some(arrivals) = self.arrivals.get_mut(*source) {
+                                    *arrivals = true;
+                                }
+                            }
                             Role::Sleep => {
                                 if series.labels.get("sleep_state").as_deref() == Some("awake") {
                                     // Ranks sleep together; a process with one that is awake serves.

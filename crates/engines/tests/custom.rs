@@ -9,7 +9,9 @@
 
 mod support;
 
-use rheostat_engines::{CustomEngine, Engine, EngineChoice, EngineReport, History, Pages, Reader, Sample, View};
+use rheostat_engines::{
+    CustomEngine, Engine, EngineChoice, EngineReport, History, Pages, Reader, Sample, View,
+};
 use rheostat_reading::EngineQuantity as Q;
 use support::at;
 
@@ -100,22 +102,52 @@ fn mistakes_are_told_with_key_value_and_what_is_allowed() {
         ("{}", "names no metric"),
         ("model_label: model", "names no metric"),
         ("- a", "cannot be read"),
-        ("waitin: { metric: a }", "`waitin` is nothing that an engine can tell; allowed are model_label"),
-        ("waiting: { metric: a b }", "`waiting.metric` is `a b`; allowed is the name of a metric"),
+        (
+            "waitin: { metric: a }",
+            "`waitin` is nothing that an engine can tell; allowed are model_label",
+        ),
+        (
+            "waiting: { metric: a b }",
+            "`waiting.metric` is `a b`; allowed is the name of a metric",
+        ),
         ("waiting: { metric: '' }", "`waiting.metric` is ``"),
-        ("waiting: { metrics: a }", "`waiting` is not described as it should be: unknown field `metrics`"),
+        (
+            "waiting: { metrics: a }",
+            "`waiting` is not described as it should be: unknown field `metrics`",
+        ),
         ("waiting: {}", "missing field `metric`"),
-        ("waiting: { metric: a, kind: counter }", "`waiting.kind` is `counter`; allowed is gauge"),
+        (
+            "waiting: { metric: a, kind: counter }",
+            "`waiting.kind` is `counter`; allowed is gauge",
+        ),
         ("waiting: { metric: a, kind: meter }", "unknown variant `meter`"),
-        ("request_rate: { metric: a, kind: histogram }", "`request_rate.kind` is `histogram`; allowed is counter"),
-        ("ttft: { metric: a, kind: counter }", "`ttft.kind` is `counter`; allowed is histogram"),
+        (
+            "request_rate: { metric: a, kind: histogram }",
+            "`request_rate.kind` is `histogram`; allowed is counter",
+        ),
+        (
+            "ttft: { metric: a, kind: counter }",
+            "`ttft.kind` is `counter`; allowed is histogram",
+        ),
         ("ttft: { metric: a, kind: sum }", "`ttft.count` is `missing`"),
         ("ttft: { metric: a, count: b }", "`ttft.count` is `b`"),
-        ("ttft: { metric: a, scale: 0 }", "`ttft.scale` is `0`; allowed is a number above 0"),
+        (
+            "ttft: { metric: a, scale: 0 }",
+            "`ttft.scale` is `0`; allowed is a number above 0",
+        ),
         ("ttft: { metric: a, scale: -1 }", "a number above 0"),
-        ("waiting: { metric: a, combine: median }", "unknown variant `median`"),
-        ("waiting: { metric: a, labels: { 'x y': z } }", "`waiting.labels` is `x y`"),
-        ("model_label: 'a:b'\nwaiting: { metric: a }", "`model_label` is `a:b`"),
+        (
+            "waiting: { metric: a, combine: median }",
+            "unknown variant `median`",
+        ),
+        (
+            "waiting: { metric: a, labels: { 'x y': z } }",
+            "`waiting.labels` is `x y`",
+        ),
+        (
+            "model_label: 'a:b'\nwaiting: { metric: a }",
+            "`model_label` is `a:b`",
+        ),
     ] {
         let error = CustomEngine::parse(description).unwrap_err().to_string();
         assert!(error.contains(expected), "{description}: {error}");
@@ -126,10 +158,20 @@ fn mistakes_are_told_with_key_value_and_what_is_allowed() {
 #[test]
 fn a_description_is_bounded() {
     let long = format!("waiting: {{ metric: {} }}", "a".repeat(CustomEngine::LONGEST));
-    assert!(CustomEngine::parse(&long).unwrap_err().to_string().contains("at most 16384"));
+    assert!(
+        CustomEngine::parse(&long)
+            .unwrap_err()
+            .to_string()
+            .contains("at most 16384")
+    );
     let long = format!("waiting: {{ metric: {} }}", "a".repeat(201));
     assert!(CustomEngine::parse(&long).is_err());
     let labels: Vec<String> = (0..9).map(|n| format!("l{n}: x")).collect();
     let many = format!("waiting: {{ metric: a, labels: {{ {} }} }}", labels.join(", "));
-    assert!(CustomEngine::parse(&many).unwrap_err().to_string().contains("at most 8"));
+    assert!(
+        CustomEngine::parse(&many)
+            .unwrap_err()
+            .to_string()
+            .contains("at most 8")
+    );
 }

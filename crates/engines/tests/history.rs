@@ -179,8 +179,7 @@ fn one_rank_that_restarts_does_not_make_the_others_counts_new() {
 #[test]
 fn a_series_that_goes_and_comes_gains_only_the_difference() {
     let page = |a: f64, b: Option<f64>| {
-        tokens_page("engine=\"0\"", a)
-            + &b.map_or_else(String::new, |b| tokens_page("engine=\"1\"", b))
+        tokens_page("engine=\"0\"", a) + &b.map_or_else(String::new, |b| tokens_page("engine=\"1\"", b))
     };
     let mut engine = Watched::new(60);
     engine.page(0, &page(100.0, Some(1e6)));
@@ -217,7 +216,9 @@ fn no_traffic_is_not_no_data() {
     for quantity in [Q::TtftMean, Q::TtftP50, Q::TtftP99] {
         assert_eq!(report.readings.get(quantity), Err(&Absent::NoTraffic));
     }
-    assert!(matches!(report.readings.get(Q::ItlMean), Err(Absent::Failed(why)) if why.contains("inter_token")));
+    assert!(
+        matches!(report.readings.get(Q::ItlMean), Err(Absent::Failed(why)) if why.contains("inter_token"))
+    );
 }
 
 #[test]
@@ -225,7 +226,13 @@ fn quantiles_are_of_the_window_not_of_all_time() {
     let mut engine = Watched::new(20);
     let page = |slow: f64, fast: f64| {
         ttft(
-            &[("0.1", fast), ("0.2", fast), ("5.0", fast), ("10.0", fast + slow), ("+Inf", fast + slow)],
+            &[
+                ("0.1", fast),
+                ("0.2", fast),
+                ("5.0", fast),
+                ("10.0", fast + slow),
+                ("+Inf", fast + slow),
+            ],
             8.0 * slow + 0.05 * fast,
         )
     };
@@ -240,7 +247,14 @@ fn quantiles_are_of_the_window_not_of_all_time() {
     let reading = report.readings.get(Q::TtftP50).unwrap();
     assert!((reading.amount.value() - 0.05).abs() < 1e-9);
     assert_eq!(reading.quality, Quality::Estimated);
-    assert!(report.notes.iter().any(|note| note.contains("between 0 and 0.1 s")), "{:?}", report.notes);
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("between 0 and 0.1 s")),
+        "{:?}",
+        report.notes
+    );
     assert!((report.readings.value(Q::TtftMean).unwrap() - 0.05).abs() < 1e-9);
 }
 
@@ -250,7 +264,10 @@ fn the_last_bucket_has_no_end() {
     engine.page(0, &ttft(&[("0.1", 0.0), ("0.2", 0.0), ("+Inf", 0.0)], 0.0));
     let report = engine.page(10, &ttft(&[("0.1", 0.0), ("0.2", 0.0), ("+Inf", 9.0)], 90.0));
     let reading = report.readings.get(Q::TtftP99).unwrap();
-    assert_eq!((reading.amount.value(), reading.quality), (0.2, Quality::Estimated));
+    assert_eq!(
+        (reading.amount.value(), reading.quality),
+        (0.2, Quality::Estimated)
+    );
     assert!(report.notes[0].contains("more than 0.2 s"), "{:?}", report.notes);
     assert_eq!(report.readings.value(Q::TtftMean), Some(10.0));
 }
@@ -264,7 +281,10 @@ fn other_buckets_begin_anew() {
     assert_eq!(report.readings.get(Q::TtftP50), Err(&Absent::NotYet));
     let report = engine.page(30, &ttft(&[("0.1", 0.0), ("0.25", 30.0), ("+Inf", 30.0)], 4.5));
     assert!((report.readings.value(Q::TtftP50).unwrap() - 0.175).abs() < 1e-9);
-    assert_eq!(report.readings.get(Q::TtftP50).unwrap().window, Duration::from_secs(10));
+    assert_eq!(
+        report.readings.get(Q::TtftP50).unwrap().window,
+        Duration::from_secs(10)
+    );
 }
 
 #[test]

@@ -50,7 +50,12 @@ fn scraped(choice: &EngineChoice, pages: &[Vec<u8>]) -> EngineReport {
 }
 
 fn page(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pages").join(name)).unwrap()
+    std::fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/pages")
+            .join(name),
+    )
+    .unwrap()
 }
 
 /// A page of one rank.

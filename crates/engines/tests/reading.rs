@@ -11,7 +11,8 @@
 mod support;
 
 use rheostat_engines::{
-    Engine, EngineChoice, EngineReport, Fact, History, PageError, Pages, Reader, Sample, Sleep, View, recognise,
+    Engine, EngineChoice, EngineReport, Fact, History, PageError, Pages, Reader, Sample, Sleep, View,
+    recognise,
 };
 use rheostat_reading::{Absent, EngineQuantity as Q};
 use support::at;
@@ -130,7 +131,10 @@ fn a_gauge_that_is_no_number_is_absent_and_spoils_what_needs_it() {
     for bad in ["NaN", "+Inf", "-1"] {
         let page = format!("vllm:num_requests_waiting {bad}\nvllm:num_requests_running 2\n");
         let report = report(&VLLM, &page, &View::everything());
-        assert!(failure(&report, Q::Waiting).contains("`vllm:num_requests_waiting` is "), "{bad}");
+        assert!(
+            failure(&report, Q::Waiting).contains("`vllm:num_requests_waiting` is "),
+            "{bad}"
+        );
         assert!(report.readings.get(Q::Concurrency).is_err());
         assert_eq!(report.readings.value(Q::Running), Some(2.0));
     }
@@ -175,7 +179,11 @@ fn a_page_that_was_cut_is_refused() {
 
 #[test]
 fn what_is_no_page_of_metrics_is_told() {
-    let wrong = |page: &str| read(&EngineChoice::Recognise, page, &View::everything()).unwrap_err().to_string();
+    let wrong = |page: &str| {
+        read(&EngineChoice::Recognise, page, &View::everything())
+            .unwrap_err()
+            .to_string()
+    };
     assert_eq!(wrong(""), "the page is empty");
     assert_eq!(wrong(" \n\n"), "the page is empty");
     assert!(wrong("<!doctype html><html>Not found</html>\n").contains("HTML"));
@@ -206,9 +214,15 @@ fn an_error_leaves_nothing_behind() {
         let read = reader.read(&pages, &View::everything(), &mut sample);
         (read.is_ok(), sample.now(Fact::Waiting), sample.engine())
     };
-    assert_eq!(read("vllm:num_requests_waiting 5\n"), (true, Some(5.0), Some(Engine::Vllm)));
+    assert_eq!(
+        read("vllm:num_requests_waiting 5\n"),
+        (true, Some(5.0), Some(Engine::Vllm))
+    );
     assert_eq!(read("<html>\n"), (false, None, None));
-    assert_eq!(read("vllm:num_requests_running 1\n"), (true, None, Some(Engine::Vllm)));
+    assert_eq!(
+        read("vllm:num_requests_running 1\n"),
+        (true, None, Some(Engine::Vllm))
+    );
 }
 
 #[test]
@@ -224,12 +238,16 @@ fn of_two_engines_on_one_page_that_with_more_to_say_is_taken() {
          nv_inference_pending_request_count{model=\"m\",version=\"1\"} 4\n";
     assert_eq!(recognise(triton.as_bytes()).unwrap(), Engine::Triton);
     let gpus_alone = "nv_gpu_utilization{gpu_uuid=\"GPU-1\"} 0.5\n";
-    assert!(matches!(recognise(gpus_alone.as_bytes()), Err(PageError::UnknownEngine { .. })));
+    assert!(matches!(
+        recognise(gpus_alone.as_bytes()),
+        Err(PageError::UnknownEngine { .. })
+    ));
 }
 
 #[test]
 fn a_newer_nim_speaks_vllms_names() {
-    let page = "vllm:num_requests_waiting{model_name=\"m\"} 2\nvllm:num_requests_running{model_name=\"m\"} 3\n";
+    let page =
+        "vllm:num_requests_waiting{model_name=\"m\"} 2\nvllm:num_requests_running{model_name=\"m\"} 3\n";
     let report = report(&EngineChoice::Named(Engine::Nim), page, &View::everything());
     assert_eq!(report.engine, Some(Engine::Nim));
     assert_eq!(report.readings.value(Q::Concurrency), Some(5.0));
@@ -242,15 +260,33 @@ fn ollama_tells_models_and_no_queue() {
     assert_eq!(all.engine, Some(Engine::Ollama));
     assert_eq!(all.readings.value(Q::ModelsLoaded), Some(2.0));
     for quantity in [Q::Waiting, Q::Running, Q::Concurrency, Q::RequestRate] {
-        assert_eq!(all.readings.get(quantity), Err(&Absent::NotSupported), "{quantity}");
+        assert_eq!(
+            all.readings.get(quantity),
+            Err(&Absent::NotSupported),
+            "{quantity}"
+        );
     }
     let one = report(&EngineChoice::Named(Engine::Ollama), page, &of_model("a:7b"));
     assert_eq!(one.readings.value(Q::ModelsLoaded), Some(1.0));
-    let none = report(&EngineChoice::Named(Engine::Ollama), "{\"models\":[]}", &View::everything());
+    let none = report(
+        &EngineChoice::Named(Engine::Ollama),
+        "{\"models\":[]}",
+        &View::everything(),
+    );
     assert_eq!(none.readings.value(Q::ModelsLoaded), Some(0.0));
     assert_eq!(failure(&none, Q::MaxContext), "no model is loaded");
-    let wrong = read(&EngineChoice::Named(Engine::Ollama), "<html>", &View::everything()).unwrap_err();
-    assert!(wrong.to_string().starts_with("the metrics page of ollama is not what it should be"), "{wrong}");
+    let wrong = read(
+        &EngineChoice::Named(Engine::Ollama),
+        "<html>",
+        &View::everything(),
+    )
+    .unwrap_err();
+    assert!(
+        wrong
+            .to_string()
+            .starts_with("the metrics page of ollama is not what it should be"),
+        "{wrong}"
+    );
 }
 
 #[test]
@@ -289,7 +325,11 @@ fn slots_that_are_switched_off_leave_the_rest() {
     let report = history.report();
     assert_eq!(report.readings.value(Q::Concurrency), Some(6.0));
     assert_eq!(report.readings.get(Q::MaxSequences), Err(&Absent::NotSupported));
-    assert!(report.notes[0].starts_with("`/slots` does not list slots"), "{:?}", report.notes);
+    assert!(
+        report.notes[0].starts_with("`/slots` does not list slots"),
+        "{:?}",
+        report.notes
+    );
 }
 
 #[test]
@@ -300,6 +340,43 @@ fn openmetrics_names_of_counters_are_known_too() {
     history.push(&sample, at(0));
     history.push(&sample, at(10));
     assert_eq!(history.report().readings.value(Q::GenerationTokenRate), Some(0.0));
+}
+
+#[test]
+fn an_engine_that_was_never_asked_is_idle_where_it_says_so_by_silence() {
+    let view = View::everything();
+    let idle = |choice: &EngineChoice, page: &str| {
+        let mut sample = Sample::default();
+        let pages = Pages {
+            main: page.as_bytes(),
+            complete: true,
+            ..Pages::default()
+        };
+        let mut history = History::new(&view);
+        let mut reader = Reader::new(choice).unwrap();
+        for seconds in [0, 10] {
+            reader.read(&pages, &view, &mut sample)?;
+            history.push(&sample, at(seconds));
+        }
+        Ok::<_, PageError>(history.report().readings)
+    };
+    let started = "tgi_batch_max_total_tokens 1000\n";
+    let tgi = EngineChoice::Named(Engine::Tgi);
+    for readings in [
+        idle(&EngineChoice::Recognise, started).unwrap(),
+        idle(&tgi, started).unwrap(),
+        idle(&tgi, "").unwrap(),
+    ] {
+        assert_eq!(readings.value(Q::Concurrency), Some(0.0));
+        assert_eq!(readings.value(Q::RequestRate), Some(0.0));
+        assert_eq!(readings.get(Q::E2eP50), Err(&Absent::NoTraffic));
+    }
+    // Once a request was counted, silence says nothing.
+    let asked = idle(&tgi, "tgi_batch_max_total_tokens 1000\ntgi_request_count 1\n").unwrap();
+    assert!(asked.get(Q::Waiting).is_err());
+    // Nor does it of engines that show their metrics from the start.
+    assert!(idle(&VLLM, "").is_err());
+    assert!(idle(&EngineChoice::Recognise, "").is_err());
 }
 
 #[test]

@@ -2,13 +2,14 @@ use super::{Combine, Definition, LabelNames, Row, counter, gauge, histogram, row
 use crate::{Engine, Fact};
 
 /// Text Generation Inference. Names: `router/src` and `backends/*/src` of TGI. A metric is on the page
-/// only once something was counted.
+/// only once it was used.
 pub(super) static TGI: Definition = Definition {
     engine: Engine::Tgi,
     prefixes: &["tgi_"],
     rows: TGI_ROWS,
     labels: LabelNames::NONE,
     sleep: None,
+    arrivals: Some("request_count"),
 };
 
 const TGI_ROWS: &[Row] = &[
@@ -33,6 +34,7 @@ pub(super) static TEI: Definition = Definition {
     rows: TEI_ROWS,
     labels: LabelNames::NONE,
     sleep: None,
+    arrivals: Some("request_count"),
 };
 
 const TEI_ROWS: &[Row] = &[

@@ -15,6 +15,7 @@ pub(super) static LLAMA_CPP: Definition = Definition {
         copies: &[],
     },
     sleep: None,
+    arrivals: None,
 };
 
 const ROWS: &[Row] = &[

@@ -13,6 +13,7 @@ pub(super) static LMDEPLOY: Definition = Definition {
         copies: &[],
     },
     sleep: None,
+    arrivals: None,
 };
 
 const ROWS: &[Row] = &[

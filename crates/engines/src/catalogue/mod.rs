@@ -23,6 +23,10 @@ pub(crate) struct Definition {
     pub(crate) labels: LabelNames,
     /// A name that is not a fact's and tells whether the engine sleeps.
     pub(crate) sleep: Option<&'static str>,
+    /// Where metrics come to the page only when they are first used: the counter of requests, which
+    /// is used before all else of a request. While it is missing there was none, and nothing waits or
+    /// runs.
+    pub(crate) arrivals: Option<&'static str>,
 }
 
 /// Which labels mean something for every family of an engine.

@@ -16,6 +16,7 @@ pub(super) static TRITON: Definition = Definition {
         copies: &[],
     },
     sleep: None,
+    arrivals: None,
 };
 
 const MICRO: f64 = 1e-6;
@@ -95,6 +96,7 @@ pub(super) static TRTLLM_SERVE: Definition = Definition {
         copies: &[],
     },
     sleep: None,
+    arrivals: None,
 };
 
 const TRTLLM_ROWS: &[Row] = &[
@@ -137,6 +139,7 @@ pub(super) static NIM: Definition = Definition {
     rows: NIM_ROWS,
     labels: NIM_LABELS,
     sleep: None,
+    arrivals: None,
 };
 
 /// The same where NIM was named: newer ones are vLLM and write its names.
@@ -146,6 +149,7 @@ pub(super) static NIM_NAMED: Definition = Definition {
     rows: NIM_ROWS,
     labels: NIM_LABELS,
     sleep: None,
+    arrivals: None,
 };
 
 const NIM_LABELS: LabelNames = LabelNames {

@@ -15,6 +15,7 @@ pub(super) static SGLANG: Definition = Definition {
         copies: &["tp_rank", "pp_rank", "moe_ep_rank"],
     },
     sleep: None,
+    arrivals: None,
 };
 
 /// With priorities switched on, the totals have an empty priority.

@@ -67,7 +67,12 @@ fn the_catalogue_makes_sense() {
         assert!(super::definition(definition.engine).is_some());
         assert!(!definition.prefixes.is_empty());
         for row in definition.rows {
-            assert!(facts.insert(row.fact), "{}: {} twice", definition.engine, row.fact);
+            assert!(
+                facts.insert(row.fact),
+                "{}: {} twice",
+                definition.engine,
+                row.fact
+            );
             let mut names = BTreeSet::new();
             for candidate in row.candidates {
                 let id = (candidate.name, candidate.filter);
@@ -118,11 +123,12 @@ fn told(engine: Engine, fact: Fact) -> &'static str {
     if engine == Engine::LlamaCpp && matches!(fact, Fact::KvCacheUsage | Fact::MaxSequences) {
         return "`/slots`";
     }
-    let row = |fact| {
-        definition(engine)
-            .and_then(|definition| definition.rows.iter().find(|row| row.fact == fact))
-    };
-    match row(fact).and_then(|row| row.candidates.first()).map(|candidate| candidate.take) {
+    let row =
+        |fact| definition(engine).and_then(|definition| definition.rows.iter().find(|row| row.fact == fact));
+    match row(fact)
+        .and_then(|row| row.candidates.first())
+        .map(|candidate| candidate.take)
+    {
         Some(Take::SumWithCount(_)) => "mean",
         Some(_) => "yes",
         None if fact == Fact::KvTokens && row(Fact::KvBlockTokens).is_some() => "yes",
@@ -133,11 +139,20 @@ fn told(engine: Engine, fact: Fact) -> &'static str {
 
 fn section(text: &mut String, definition: &Definition) {
     let engine = definition.engine;
-    let _ = write!(text, "\n### `{engine}`\n\nPage {}", quoted(engine.default_paths()));
+    let _ = write!(
+        text,
+        "\n### `{engine}`\n\nPage {}",
+        quoted(engine.default_paths())
+    );
     if let Some(port) = engine.default_port() {
         let _ = write!(text, ", port {port}");
     }
-    let prefixes: Vec<&str> = definition.prefixes.iter().copied().filter(|prefix| !prefix.is_empty()).collect();
+    let prefixes: Vec<&str> = definition
+        .prefixes
+        .iter()
+        .copied()
+        .filter(|prefix| !prefix.is_empty())
+        .collect();
     if prefixes.is_empty() {
         *text += ". Names have no prefix";
     } else {
@@ -147,7 +162,11 @@ fn section(text: &mut String, definition: &Definition) {
         }
     }
     let labels = &definition.labels;
-    for (what, names) in [("Model", labels.model), ("Adapter", labels.adapter), ("Rank", labels.rank)] {
+    for (what, names) in [
+        ("Model", labels.model),
+        ("Adapter", labels.adapter),
+        ("Rank", labels.rank),
+    ] {
         if !names.is_empty() {
             let _ = write!(text, ". {what}: label {}", quoted(names));
         }
@@ -157,7 +176,13 @@ fn section(text: &mut String, definition: &Definition) {
         let names: Vec<String> = row.candidates.iter().map(name).collect();
         let mut kinds: Vec<String> = row.candidates.iter().map(kind).collect();
         kinds.dedup();
-        let _ = writeln!(text, "| {} | {} | {} |", row.fact, names.join(", else "), kinds.join(", "));
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} |",
+            row.fact,
+            names.join(", else "),
+            kinds.join(", ")
+        );
     }
 }
 

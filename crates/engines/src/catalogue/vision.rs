@@ -14,6 +14,7 @@ pub(super) static TORCH_SERVE: Definition = Definition {
         copies: &[],
     },
     sleep: None,
+    arrivals: None,
 };
 
 const MICRO: f64 = 1e-6;
@@ -44,6 +45,7 @@ pub(super) static TENSORFLOW_SERVING: Definition = Definition {
         copies: &[],
     },
     sleep: None,
+    arrivals: None,
 };
 
 const TENSORFLOW_ROWS: &[Row] = &[

@@ -25,6 +25,7 @@ pub(super) static VLLM: Definition = Definition {
         copies: &[],
     },
     sleep: Some("engine_sleep_state"),
+    arrivals: None,
 };
 
 const ROWS: &[Row] = &[

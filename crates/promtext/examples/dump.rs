@@ -106,7 +106,7 @@ fn set(name: Option<&str>, labels: &Labels<'_>) -> String {
     for (name, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
         let plain = value.bytes().all(|byte| b"0123456789.eE+-".contains(&byte));
         let bound = Some(&*value).filter(|_| plain && matches!(&*name, "le" | "quantile"));
-        let value = match bound.and_then(|bound| bound.parse::<f64>().ok()) {
+        let value = match bound.and_then(|bound| bound.parse().ok().filter(|bound: &f64| bound.is_finite())) {
             Some(bound) => number(bound),
             None => hexadecimal(&value),
         };

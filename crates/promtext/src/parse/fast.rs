@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::labels::{Labels, Mark, Marks};
-use super::metadata::kind;
+use super::metadata::{is_blank, kind};
 use super::number;
 use super::scan::{common, first, in_label_name, in_metric_name};
 use super::{Item, Limits};
@@ -111,7 +111,8 @@ fn labels_again(inside: &[u8], old: &[u8], marks: &mut Marks, same: usize) -> Op
         return old.len().checked_sub(1).filter(|_| index > 0);
     };
     let old_end = usize::from(differs.value_end);
-    if same < usize::from(differs.name_end) + 2 {
+    // The difference is in the value, not before it or after.
+    if same < usize::from(differs.name_end) + 2 || same > old_end {
         return None;
     }
     let new_end = value_end(inside, same)?;
@@ -209,6 +210,8 @@ pub(super) fn metadata<'page>(
             family,
             kind: kind(argument, format)?,
         }
+    } else if is_blank(argument) {
+        return None;
     } else {
         Item::Help {
             family,

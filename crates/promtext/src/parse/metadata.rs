@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use super::error::{Fault, Problem};
 use super::escape::unescape;
 use super::line::Line;
@@ -38,7 +40,7 @@ pub(super) fn metadata(text: &str, format: Format) -> Result<Option<Item<'_>>, F
     match word {
         "HELP" => Ok(Some(Item::Help {
             family,
-            text: unescape(argument, format == Format::OpenMetrics),
+            text: help(argument, format),
         })),
         "TYPE" => match kind(argument, format) {
             Some(kind) => Ok(Some(Item::Type { family, kind })),
@@ -77,6 +79,19 @@ fn keyword(line: &mut Line<'_>, format: Format) -> Option<&'static str> {
     };
     line.blanks();
     separated.then_some(*word)
+}
+
+/// A help text: in the Prometheus format blanks alone are none.
+fn help(text: &str, format: Format) -> Cow<'_, str> {
+    match format {
+        Format::Prometheus if is_blank(text) => Cow::Borrowed(""),
+        _ => unescape(text, format == Format::OpenMetrics),
+    }
+}
+
+/// Whether there is nothing but blanks.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
 /// The type that `word` names.

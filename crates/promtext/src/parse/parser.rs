@@ -4,6 +4,7 @@ use super::error::{Fault, LineError, Problem};
 use super::fast::{self, Fast};
 use super::line::Line;
 use super::metadata::metadata;
+use super::scan::in_metric_name;
 use super::{Families, Item, Limits, Sample};
 use crate::Format;
 
@@ -140,8 +141,11 @@ impl<'page> Parser<'page> {
         if self.too_long {
             return fault(line.len(), Problem::PageTooLong(self.limits.page_bytes));
         }
-        let is_end = self.format == Format::OpenMetrics && line == b"# EOF";
-        if self.complete || is_end || line.trim_ascii().is_empty() {
+        let says_nothing_more = match self.format {
+            Format::Prometheus => line.iter().all(|byte| matches!(byte, b' ' | b'\t')),
+            Format::OpenMetrics => line == b"# EOF",
+        };
+        if self.complete || says_nothing_more {
             return None;
         }
         fault(line.len(), Problem::Unterminated)
@@ -202,13 +206,15 @@ impl<'page> Parser<'page> {
             if self.fast.has_name_of(rest) {
                 return;
             }
-            let name = match rest.first() {
-                Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':') => rest,
-                Some(b'#') if rest.starts_with(b"# HELP ") || rest.starts_with(b"# TYPE ") => {
-                    rest.get(b"# HELP ".len()..).unwrap_or_default()
-                }
-                _ => return,
+            let name = if rest.starts_with(b"# HELP ") || rest.starts_with(b"# TYPE ") {
+                rest.get(b"# HELP ".len()..).unwrap_or_default()
+            } else {
+                rest
             };
+            // What does not begin with a name, such as one in quotes, is not for a glance.
+            if !name.first().is_some_and(|byte| in_metric_name(*byte)) {
+                return;
+            }
             if self.ended || !families.rule_out(name) {
                 return;
             }

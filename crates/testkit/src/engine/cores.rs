@@ -310,7 +310,7 @@ impl Cores {
                 let facts = Facts {
                     model: self.models[place / self.ranks].clone(),
                     rank: place % self.ranks,
-                    first: place == 0,
+                    first_model: place < self.ranks,
                     occupancy: core.batcher.occupancy(),
                     gauges: core.gauges,
                     settings: self.settings.clone(),

@@ -55,6 +55,9 @@ const FOREIGN: &str = "# HELP node_load1 1m load average.\n# TYPE node_load1 gau
                        # HELP node_boot_time_seconds Boot time.\n# TYPE node_boot_time_seconds gauge\n\
                        node_boot_time_seconds 1.75e+09\n";
 
+/// How long a truncated body waits before it ends.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// What an endless body repeats.
 const AGAIN: &str = "# HELP nothing That is all there is to say, again and again.\n";
 
@@ -88,8 +91,9 @@ impl Misbehaviour {
                     .rfind('\n')
                     .map_or(half, |line| line + 4);
                 let piece = Bytes::copy_from_slice(&page.as_bytes()[..end.min(page.len())]);
-                let body = tokio_stream::once(Ok::<_, Infallible>(piece));
-                let mut response = (text, Body::from_stream(body)).into_response();
+                // The pause before the end lets what there is be sent: an error drops what is not.
+                let body = tokio_stream::iter([piece, Bytes::new()]).throttle(PAUSE);
+                let mut response = (text, Body::from_stream(body.map(Ok::<_, Infallible>))).into_response();
                 response.headers_mut().insert(CONTENT_LENGTH, page.len().into());
                 response
             }

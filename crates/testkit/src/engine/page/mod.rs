@@ -59,8 +59,8 @@ type Samples = fn(&Facts, &Labels) -> Vec<(Labels, f64)>;
 pub(super) struct Facts {
     pub(super) model: String,
     pub(super) rank: usize,
-    /// Whether it is the first on the page.
-    pub(super) first: bool,
+    /// Whether the model is the first on the page.
+    pub(super) first_model: bool,
     pub(super) occupancy: Occupancy,
     pub(super) gauges: Gauges,
     pub(super) settings: ModelSettings,
@@ -86,6 +86,11 @@ pub struct Gauges {
 }
 
 impl Facts {
+    /// Whether the core is the first on the page, which stands for the process.
+    fn is_first(&self) -> bool {
+        self.first_model && self.rank == 0
+    }
+
     fn waiting(&self) -> f64 {
         self.gauges.waiting.unwrap_or(self.occupancy.waiting as u64) as f64
     }

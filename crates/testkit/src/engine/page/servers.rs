@@ -143,7 +143,7 @@ pub(super) fn triton(trt_llm: bool) -> Template {
 }
 
 fn of_gpu(facts: &Facts, value: f64) -> Vec<(Labels, f64)> {
-    if facts.first {
+    if facts.is_first() {
         vec![(
             vec![("gpu_uuid", "GPU-00000000-0000-0000-0000-000000000000".into())],
             value,
@@ -256,7 +256,7 @@ pub(super) fn torchserve() -> Template {
 
 /// A sample of the host, which the first model's figures stand for.
 fn of_host(facts: &Facts, value: f64) -> Vec<(Labels, f64)> {
-    if facts.first {
+    if facts.is_first() {
         vec![(vec![("Level", "Host".into()), ("Hostname", "mock".into())], value)]
     } else {
         Vec::new()

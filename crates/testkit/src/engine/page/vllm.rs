@@ -262,6 +262,10 @@ fn finished(facts: &Facts, labels: &Labels) -> Vec<(Labels, f64)> {
 }
 
 fn cache_config(facts: &Facts, _: &Labels) -> Vec<(Labels, f64)> {
+    // It does not name the model: a real process has one.
+    if !facts.first_model {
+        return Vec::new();
+    }
     let settings = &facts.settings;
     let prefix_caching = if settings.prefix_caching { "True" } else { "False" };
     vec![(
@@ -296,7 +300,7 @@ fn sleep_state(facts: &Facts, labels: &Labels) -> Vec<(Labels, f64)> {
 }
 
 fn adapters(facts: &Facts, _: &Labels) -> Vec<(Labels, f64)> {
-    if facts.max_adapters == 0 || facts.rank > 0 {
+    if facts.max_adapters == 0 || !facts.is_first() {
         return Vec::new();
     }
     let (running, waiting) = &facts.adapters;

@@ -39,7 +39,7 @@ pub struct ScraperOptions {
     pub max_time: Duration,
     /// Bytes of a page, decompressed.
     pub max_page: usize,
-    /// Bytes that all pages beyond 256 KiB each may take together.
+    /// Bytes that all pages that are being received may take together, beyond 256 KiB of each.
     pub max_memory: usize,
     /// The longest pause after failures.
     pub max_pause: Duration,

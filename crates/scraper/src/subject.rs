@@ -201,8 +201,7 @@ impl Subject {
         let sleeping = of_kind(PageKind::Sleeping).and_then(|other| other.said.clone());
         let pages = Pages {
             main: &page.content,
-            // A body that was cut is an error before it comes here.
-            complete: true,
+            complete: page.delimited,
             sleeping: sleeping.as_deref(),
             slots: slots.map(|page| page.content.as_slice()),
         };

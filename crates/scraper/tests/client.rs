@@ -188,6 +188,26 @@ async fn a_page_that_ends_early_is_no_page() {
 }
 
 #[tokio::test]
+async fn a_page_that_ends_with_its_connection_may_not_be_whole() {
+    let old = raw("HTTP/1.0 200 OK\r\n\r\nmetric 1\nmetr", After::Close);
+    let page = answering(old, AMPLE).await.unwrap();
+    assert_eq!(
+        (page.content.as_slice(), page.delimited),
+        (b"metric 1\nmetr".as_slice(), false)
+    );
+    let compressed = gzip(b"metric 1\n");
+    let old = [
+        b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n",
+        compressed.as_slice(),
+    ]
+    .concat();
+    let page = answering(Reply::Raw(old, After::Close), AMPLE).await.unwrap();
+    assert!(page.delimited);
+    let page = answering(support::page("metric 1\n"), AMPLE).await.unwrap();
+    assert!(page.delimited);
+}
+
+#[tokio::test]
 async fn what_is_not_http_is_refused() {
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(1000));
     let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(1 << 20));

@@ -60,6 +60,11 @@ impl Body {
         }
     }
 
+    /// Whether it bears its own mark of where it ends.
+    pub(super) fn is_compressed(&self) -> bool {
+        matches!(self, Self::Gzip(_))
+    }
+
     /// The page, once all has come.
     pub(super) fn finish(self) -> Result<(Vec<u8>, Taken), Failure> {
         let bounded = match self {

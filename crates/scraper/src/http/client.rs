@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderValue, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -48,6 +48,9 @@ pub struct Page {
     pub content_type: Option<String>,
     /// Bytes of the body as they were sent.
     pub sent: usize,
+    /// Whether the server said where it ends. Where it did not, it ended with the connection, which
+    /// a server that died would have closed too.
+    pub delimited: bool,
     /// Whether a connection was opened for it.
     pub connected: bool,
     /// Given back when nobody needs the content any more.
@@ -241,11 +244,15 @@ impl Client {
             });
         }
         received?;
+        let compressed = body.is_compressed();
         let (content, taken) = body.finish()?;
         Ok(Page {
             content,
             content_type: text_of(CONTENT_TYPE),
             sent,
+            delimited: compressed
+                || head.headers.contains_key(CONTENT_LENGTH)
+                || head.headers.contains_key(TRANSFER_ENCODING),
             connected: false,
             _taken: taken,
         })

@@ -247,11 +247,16 @@ impl History {
                 .get_mut(fact)
                 .get_or_insert_with(|| Tally::with(bounds));
             if *tally.bounds != *bounds {
-                // Counts up to other bounds cannot be compared with these. A distribution that had
-                // no series yet had no observations either, whatever its bounds.
+                // Counts up to other bounds cannot be compared with these. But a distribution that had
+                // no series yet had no observations either, whatever its bounds were to be.
+                let had_none = tally.bounds.is_empty() && tally.count <= 0.0;
                 *tally = Tally::with(bounds);
                 for moment in &mut self.moments {
-                    moment.tallies.retain(|(other, _)| *other != fact);
+                    if had_none && let Some(earlier) = moment.tally_mut(fact) {
+                        *earlier = tally.clone();
+                    } else {
+                        moment.tallies.retain(|(other, _)| *other != fact);
+                    }
                 }
             }
             for point in sample.points_of(fact) {
@@ -384,6 +389,12 @@ impl Moment {
     fn tally(&self, fact: Fact) -> Option<&Tally> {
         self.tallies
             .iter()
+            .find_map(|(other, tally)| (*other == fact).then_some(tally))
+    }
+
+    fn tally_mut(&mut self, fact: Fact) -> Option<&mut Tally> {
+        self.tallies
+            .iter_mut()
             .find_map(|(other, tally)| (*other == fact).then_some(tally))
     }
 }

@@ -306,11 +306,16 @@ fn identity(
     }
     if let Some(wanted) = &view.adapter {
         // Some servers write the adapter in the place of the model.
-        let named = adapter.as_deref().or(model.as_deref());
-        found.wanted = match named {
-            Some(named) if named == wanted => Some(true),
-            Some(_) if adapter.is_some() => Some(false),
-            Some(_) | None => None,
+        found.wanted = match (&adapter, &model) {
+            (Some(adapter), model) => {
+                let of_model = view
+                    .model
+                    .as_ref()
+                    .is_none_or(|wanted| model.as_ref().is_none_or(|model| model == wanted));
+                Some(adapter == wanted && of_model)
+            }
+            (None, Some(model)) if model == wanted => Some(true),
+            (None, _) => None,
         };
         return found;
     }

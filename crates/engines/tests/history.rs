@@ -207,6 +207,18 @@ fn a_declared_counter_without_series_has_counted_nothing_yet() {
 }
 
 #[test]
+fn the_first_request_ever_is_told() {
+    let mut engine = Watched::new(60);
+    let declared = "# TYPE vllm:time_to_first_token_seconds histogram\nvllm:num_requests_running 0\n";
+    engine.page(0, declared);
+    let report = engine.page(10, declared);
+    assert_eq!(report.readings.get(Q::TtftP50), Err(&Absent::NoTraffic));
+    let report = engine.page(20, &ttft(&[("0.1", 0.0), ("0.2", 1.0), ("+Inf", 1.0)], 0.15));
+    assert!((report.readings.value(Q::TtftP50).unwrap() - 0.15).abs() < 1e-9);
+    assert!((report.readings.value(Q::TtftMean).unwrap() - 0.15).abs() < 1e-9);
+}
+
+#[test]
 fn no_traffic_is_not_no_data() {
     let page = ttft(&[("0.5", 10.0), ("+Inf", 10.0)], 3.0);
     let mut engine = Watched::new(60);

@@ -107,6 +107,11 @@ fn an_adapter_is_found_by_its_label_or_in_the_models_place() {
          vllm:num_requests_waiting{model_name=\"base\",lora_name=\"chat\"} 5\n\
          vllm:kv_cache_usage_perc{model_name=\"base\"} 0.5\n\
          vllm:lora_requests_info{running_lora_adapters=\"chat, sql\",waiting_lora_adapters=\"\"} 7\n";
+    let of_both = View {
+        model: Some("other".to_owned()),
+        ..view.clone()
+    };
+    assert!(failure(&report(&VLLM, page, &of_both), Q::Waiting).contains("has nothing of adapter `sql`"));
     let report = report(&VLLM, page, &view);
     assert_eq!(report.readings.value(Q::Running), Some(2.0));
     assert_eq!(report.readings.value(Q::Waiting), Some(4.0));

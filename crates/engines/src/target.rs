@@ -272,4 +272,60 @@ mod tests {
     fn a_secret_is_not_shown() {
         assert!(!format!("{:?}", target()).contains("hush"));
     }
+
+    /// Whoever runs another version, or another process, must name it the same. If this fails, the
+    /// names that scalers and agents of different versions give have parted.
+    #[test]
+    fn a_name_stays_what_it_is() {
+        assert_eq!(target().id().0, "team-a/llm-0@10.0.0.7:8000#3cd2d079a51f18d64cc301ec4a97094d");
+        assert!(!target().id().0.contains("hush"));
+    }
+
+    #[test]
+    fn each_part_of_a_target_is_in_its_name() {
+        let changes: [fn(&mut Target); 9] = [
+            |target| target.endpoint.path = Some(String::new()),
+            |target| target.endpoint.bearer = None,
+            |target| target.endpoint.engine = EngineChoice::Named(Engine::Vllm),
+            |target| target.endpoint.engine = EngineChoice::Custom("vllm".into()),
+            |target| target.endpoint.period = Duration::from_secs(3),
+            |target| {
+                target.endpoint.scheme = Scheme::Https {
+                    ca_pem: None,
+                    server_name: None,
+                    skip_verification: false,
+                };
+            },
+            |target| target.view.model = Some(String::new()),
+            |target| target.view.adapter = Some(String::new()),
+            |target| target.view.window = Duration::from_secs(61),
+        ];
+        let mut names = vec![target().id()];
+        for change in changes {
+            let mut other = target();
+            change(&mut other);
+            names.push(other.id());
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), changes.len() + 1);
+    }
+
+    #[test]
+    fn engines_are_chosen_by_name() {
+        for engine in Engine::ALL {
+            let choice = engine.name().parse::<EngineChoice>();
+            if *engine == Engine::Custom {
+                assert!(choice.is_err());
+            } else {
+                assert_eq!(choice, Ok(EngineChoice::Named(*engine)));
+            }
+        }
+        assert_eq!("auto".parse(), Ok(EngineChoice::Recognise));
+        let error = "vLLM".parse::<EngineChoice>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("`vLLM` is no engine that is known; allowed are auto, vllm, sglang"),
+            "{error}"
+        );
+    }
 }

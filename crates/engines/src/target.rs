@@ -277,7 +277,10 @@ mod tests {
     /// names that scalers and agents of different versions give have parted.
     #[test]
     fn a_name_stays_what_it_is() {
-        assert_eq!(target().id().0, "team-a/llm-0@10.0.0.7:8000#3cd2d079a51f18d64cc301ec4a97094d");
+        assert_eq!(
+            target().id().0,
+            "team-a/llm-0@10.0.0.7:8000#3cd2d079a51f18d64cc301ec4a97094d"
+        );
         assert!(!target().id().0.contains("hush"));
     }
 

@@ -7,6 +7,7 @@
 mod agent;
 mod figures;
 mod process;
+mod promtext;
 mod scaler;
 
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ enum Benchmark {
     Scaler(scaler::ScalerArguments),
     /// The agent on a node of 8 GPUs.
     Agent(agent::AgentArguments),
+    /// The parser of metrics beside others.
+    Promtext(promtext::PromtextArguments),
     /// The simulated agents of `scaler`.
     #[command(hide = true)]
     ServeAgents(scaler::Layout),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.benchmark {
         Benchmark::Scaler(options) => scaler::run(&options).map(Some),
         Benchmark::Agent(options) => agent::run(&options).map(Some),
+        Benchmark::Promtext(options) => promtext::run(&options).map(Some),
         Benchmark::ServeAgents(layout) => scaler::serve_agents(layout).map(|()| None),
         Benchmark::ServeScaler(layout) => scaler::serve_scaler(&layout).map(|()| None),
     };

@@ -33,7 +33,6 @@ struct Case {
 /// Builds both programs and compares what they say. Needs Go, and the Go module proxy on the first run.
 pub(crate) fn run(arguments: &OracleArguments) -> Result<()> {
     let work = root().join("target/promtext");
-    fs::create_dir_all(&work).with_context(|| format!("{} cannot be made", work.display()))?;
     let oracle = build_oracle(&work)?;
     let ours = build_ours()?;
     lint(&oracle, &ours, &work)?;
@@ -54,6 +53,7 @@ pub(crate) fn run(arguments: &OracleArguments) -> Result<()> {
 
 /// Builds the Go program in `work` and says where it is.
 pub(crate) fn build_oracle(work: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(work).with_context(|| format!("{} cannot be made", work.display()))?;
     let program = work.join("oracle");
     let status = Command::new("go")
         .current_dir(root().join("crates/promtext/go"))

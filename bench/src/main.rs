@@ -7,8 +7,8 @@
 mod agent;
 mod figures;
 mod process;
-mod promtext;
 mod scaler;
+mod scrape;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,14 +31,20 @@ enum Benchmark {
     Scaler(scaler::ScalerArguments),
     /// The agent on a node of 8 GPUs.
     Agent(agent::AgentArguments),
-    /// The parser of metrics beside others.
-    Promtext(promtext::PromtextArguments),
+    /// The scraper with the engines of a node and of a fleet, beside a real Prometheus.
+    Scrape(scrape::ScrapeArguments),
     /// The simulated agents of `scaler`.
     #[command(hide = true)]
     ServeAgents(scaler::Layout),
     /// The scaler under test of `scaler`.
     #[command(hide = true)]
     ServeScaler(scaler::Layout),
+    /// The engines of `scrape`.
+    #[command(hide = true)]
+    ServeEngines(scrape::EnginesArguments),
+    /// The scraper under test of `scrape`.
+    #[command(hide = true)]
+    ServeScraper(scrape::ScraperArguments),
 }
 
 fn main() -> ExitCode {
@@ -46,9 +52,11 @@ fn main() -> ExitCode {
     let outcome = match arguments.benchmark {
         Benchmark::Scaler(options) => scaler::run(&options).map(Some),
         Benchmark::Agent(options) => agent::run(&options).map(Some),
-        Benchmark::Promtext(options) => promtext::run(&options).map(Some),
+        Benchmark::Scrape(options) => scrape::run(&options).map(Some),
         Benchmark::ServeAgents(layout) => scaler::serve_agents(layout).map(|()| None),
         Benchmark::ServeScaler(layout) => scaler::serve_scaler(&layout).map(|()| None),
+        Benchmark::ServeEngines(options) => scrape::serve_engines(&options).map(|()| None),
+        Benchmark::ServeScraper(options) => scrape::serve_scraper(&options).map(|()| None),
     };
     let outcome = outcome.and_then(|figures| match figures {
         Some(figures) => figures.show(arguments.out.as_deref()),

@@ -7,6 +7,7 @@
 mod agent;
 mod figures;
 mod process;
+mod promtext;
 mod scaler;
 mod scrape;
 
@@ -33,6 +34,8 @@ enum Benchmark {
     Agent(agent::AgentArguments),
     /// The scraper with the engines of a node and of a fleet, beside a real Prometheus.
     Scrape(scrape::ScrapeArguments),
+    /// The parser of metrics beside others.
+    Promtext(promtext::PromtextArguments),
     /// The simulated agents of `scaler`.
     #[command(hide = true)]
     ServeAgents(scaler::Layout),
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Benchmark::Scaler(options) => scaler::run(&options).map(Some),
         Benchmark::Agent(options) => agent::run(&options).map(Some),
         Benchmark::Scrape(options) => scrape::run(&options).map(Some),
+        Benchmark::Promtext(options) => promtext::run(&options).map(Some),
         Benchmark::ServeAgents(layout) => scaler::serve_agents(layout).map(|()| None),
         Benchmark::ServeScaler(layout) => scaler::serve_scaler(&layout).map(|()| None),
         Benchmark::ServeEngines(options) => scrape::serve_engines(&options).map(|()| None),

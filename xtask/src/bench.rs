@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::root;
+use crate::{promtext, root};
 
 /// `cargo xtask bench`.
 #[derive(Args)]
@@ -25,6 +25,8 @@ enum Name {
     Scaler,
     /// CPU and memory of the agent on a node of 8 GPUs.
     Agent,
+    /// Speed of the parser of metrics, beside Prometheus' own (needs Go) and other crates.
+    Promtext,
     /// CPU and memory of scraping the engines of a node and of a fleet, beside a real Prometheus.
     Scrape,
 }
@@ -46,6 +48,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     let (name, needs_rheostat) = match arguments.name {
         Name::Scaler => ("scaler", false),
         Name::Agent => ("agent", true),
+        Name::Promtext => ("promtext", false),
         Name::Scrape => ("scrape", false),
     };
     let mut command = Command::new(bench);
@@ -55,6 +58,11 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         .arg(target.join("bench").join(name).with_extension("json"));
     if needs_rheostat {
         command.arg("--rheostat").arg(program("rheostat")?);
+    }
+    if matches!(arguments.name, Name::Promtext) {
+        command
+            .arg("--oracle")
+            .arg(promtext::build_oracle(&target.join("bench"))?);
     }
     let status = command
         .args(&arguments.options)

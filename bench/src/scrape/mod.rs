@@ -31,7 +31,7 @@ pub(crate) struct ScrapeArguments {
     #[arg(long, default_value_t = 30)]
     seconds: u64,
     /// The `prometheus` program; else that of the PATH, else Debian's package is fetched.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "RHEOSTAT_PROMETHEUS")]
     prometheus: Option<PathBuf>,
 }
 

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod e2e;
 mod nvml_clients;
+mod prometheus;
 mod promtext;
 mod proto;
 
@@ -30,6 +31,8 @@ enum Task {
     NvmlClients,
     /// Compare the parser of metrics with Prometheus' own over pages and changed lines. Needs Go.
     PromtextOracle(promtext::OracleArguments),
+    /// Run the Prometheus source's test against Debian's Prometheus.
+    Prometheus,
     /// Make the Rust code of the gRPC services anew from the .proto files.
     Proto,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::NvmlClients => nvml_clients::run(),
         Task::PromtextOracle(arguments) => promtext::run(&arguments),
+        Task::Prometheus => prometheus::run(),
         Task::Proto => proto::generate(),
     };
     match outcome {

@@ -94,14 +94,14 @@ impl Answer {
                 )));
             }
         };
-        let mut warnings = remarks(response.warnings);
+        let mut warnings = remarks(&response.warnings);
         if response.is_partial {
             warnings.push("the server says that the result is partial".to_owned());
         }
         Ok(Self {
             data,
             warnings,
-            infos: remarks(response.infos),
+            infos: remarks(&response.infos),
         })
     }
 }
@@ -207,7 +207,7 @@ fn malformed(error: &serde_json::Error, body: &[u8]) -> QueryFailure {
     QueryFailure::Malformed(format!("{error}, in {start:?}"))
 }
 
-fn remarks(texts: Vec<String>) -> Vec<String> {
+fn remarks(texts: &[String]) -> Vec<String> {
     texts.iter().take(MAX_REMARKS).map(|text| short(text)).collect()
 }
 

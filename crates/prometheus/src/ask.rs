@@ -15,8 +15,15 @@ use crate::servers::ServerConfig;
 /// Asks one server, with the certificates and credentials that are in their files at that moment.
 pub(crate) struct Asker {
     config: Arc<ServerConfig>,
-    /// The client, and the CA (PEM) that it trusts.
-    client: Mutex<Option<(Option<String>, Arc<Client>, String)>>,
+    kept: Mutex<Option<Kept>>,
+}
+
+/// A client that can be used again while its CA is the same.
+struct Kept {
+    ca_pem: Option<String>,
+    client: Arc<Client>,
+    /// What the URL has before the API's path.
+    path: String,
 }
 
 /// What is in a server's files.
@@ -41,7 +48,7 @@ impl Asker {
     pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
         Self {
             config,
-            client: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -57,8 +64,10 @@ impl Asker {
         let (client, path) = self.client(files.ca_pem)?;
         let timeout = format!("{}ms", self.config.timeout.as_millis());
         let fields = [("query", query), ("timeout", &timeout)];
-        let mut request =
-            Request::post_form(&format!("{path}/api/v1/query"), fields)?.accept("application/json");
+        let mut request = Request::post_form(&format!("{path}/api/v1/query"), fields)?
+            .accept("application/json")
+            // Answers are small, and a refusal must be readable as far as it came.
+            .compressed(false);
         for (name, value) in &self.config.headers {
             request = request.header(name, value)?;
         }
@@ -76,11 +85,9 @@ impl Asker {
 
     /// The client that trusts `ca_pem`, and the path before the API's.
     fn client(&self, ca_pem: Option<String>) -> Result<(Arc<Client>, String), QueryFailure> {
-        let mut kept = self.client.lock();
-        if let Some((known, client, path)) = &*kept
-            && *known == ca_pem
-        {
-            return Ok((Arc::clone(client), path.clone()));
+        let mut kept = self.kept.lock();
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.ca_pem == ca_pem) {
+            return Ok((Arc::clone(&kept.client), kept.path.clone()));
         }
         let tls = TlsOptions {
             ca_pem,
@@ -96,7 +103,11 @@ impl Asker {
             page: MAX_ANSWER,
         };
         let client = Arc::new(Client::new(server, limits));
-        *kept = Some((tls.ca_pem, Arc::clone(&client), path.clone()));
+        *kept = Some(Kept {
+            ca_pem: tls.ca_pem,
+            client: Arc::clone(&client),
+            path: path.clone(),
+        });
         Ok((client, path))
     }
 }

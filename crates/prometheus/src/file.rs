@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -141,7 +142,7 @@ impl std::str::FromStr for Servers {
             serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax(Box::new(error)))?
         };
         if written.len() > MAX_SERVERS {
-            return Err(wrong("servers", written.len(), format!("at most {MAX_SERVERS}")));
+            return Err(wrong("servers", &written.len(), format!("at most {MAX_SERVERS}")));
         }
         written
             .into_iter()
@@ -160,18 +161,18 @@ impl Written {
         let is_https = check_url(&self.url).map_err(|why| wrong(&key("url"), &self.url, why))?;
         let tls_only = "needs an https:// url".to_owned();
         if let (Some(ca), false) = (&self.ca, is_https) {
-            return Err(wrong(&key("ca"), ca.display(), tls_only));
+            return Err(wrong(&key("ca"), &ca.display(), tls_only));
         }
         if let (Some(server), false) = (&self.server_name, is_https) {
             return Err(wrong(&key("serverName"), server, tls_only));
         }
         if self.insecure_skip_verify && self.ca.is_some() {
             let allowed = "a ca means nothing where certificates are not verified; leave one of the two out";
-            return Err(wrong(&key("insecureSkipVerify"), true, allowed.to_owned()));
+            return Err(wrong(&key("insecureSkipVerify"), &true, allowed.to_owned()));
         }
         if let (Some(file), Some(_)) = (&self.bearer_token_file, &self.basic_auth) {
             let allowed = "either bearerTokenFile or basicAuth".to_owned();
-            return Err(wrong(&key("bearerTokenFile"), file.display(), allowed));
+            return Err(wrong(&key("bearerTokenFile"), &file.display(), allowed));
         }
         if let Some(BasicAuth { username, .. }) = &self.basic_auth
             && (username.is_empty() || username.contains(':'))
@@ -194,7 +195,7 @@ impl Written {
         let within = |what: &str, value: Option<usize>, default: usize, most: usize| match value {
             None => Ok(default),
             Some(value) if (1..=most).contains(&value) => Ok(value),
-            Some(value) => Err(wrong(&key(what), value, format!("1 to {most}"))),
+            Some(value) => Err(wrong(&key(what), &value, format!("1 to {most}"))),
         };
         Ok(ServerConfig {
             timeout: match &self.timeout {
@@ -212,7 +213,7 @@ impl Written {
                 Some(text) if is_label(&text) => Enforcement::Label(text),
                 Some(text) => {
                     let allowed = "off, or the name of a label such as namespace".to_owned();
-                    return Err(wrong(&key("enforceNamespace"), text, allowed));
+                    return Err(wrong(&key("enforceNamespace"), &text, allowed));
                 }
             },
             max_queries: within("maxQueries", self.max_queries, defaults.max_queries, 10_000)?,
@@ -238,7 +239,7 @@ pub(crate) fn read_at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>
     Ok((content.len() as u64 <= most).then_some(content))
 }
 
-fn wrong(key: &str, value: impl ToString, allowed: String) -> ConfigError {
+fn wrong(key: &str, value: &dyn fmt::Display, allowed: String) -> ConfigError {
     ConfigError::Value {
         key: key.to_owned(),
         value: value.to_string().chars().take(256).collect(),
@@ -253,7 +254,7 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
         Ok(())
     } else {
         let allowed = "1 to 63 of a to z, 0 to 9 and -, not beginning with -";
-        Err(wrong("name of a server", name, allowed.to_owned()))
+        Err(wrong("name of a server", &name, allowed.to_owned()))
     }
 }
 

@@ -1,0 +1,99 @@
+//! Runs the Prometheus source's test against a real Prometheus.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::root;
+
+/// The variable with the program's path, where one is to be used that is there already.
+const PROGRAM: &str = "RHEOSTAT_PROMETHEUS";
+
+/// Fetches Debian's Prometheus unless one is named, and runs `crates/prometheus/tests/real.rs` with it.
+/// Nothing is installed and no service is started.
+pub(crate) fn run() -> Result<()> {
+    let program = match env::var_os(PROGRAM) {
+        Some(program) => PathBuf::from(program),
+        None => fetch()?,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(root())
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "rheostat-prometheus",
+            "--test",
+            "real",
+        ])
+        .args(["--", "--nocapture"])
+        .env(PROGRAM, program)
+        .status()
+        .context("cargo cannot be started")?;
+    ensure!(
+        status.success(),
+        "the test against a real Prometheus failed (see above)"
+    );
+    Ok(())
+}
+
+/// Downloads and unpacks Debian's package into the target directory, once.
+fn fetch() -> Result<PathBuf> {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let folder = target.join("prometheus");
+    let program = folder.join("unpacked/usr/bin/prometheus");
+    if program.is_file() {
+        return Ok(program);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    if package(&folder)?.is_none() {
+        let status = Command::new("apt-get")
+            .current_dir(&folder)
+            .args(["download", "--quiet", "prometheus"])
+            .status()
+            .with_context(|| {
+                format!("apt-get cannot be started; on other systems name a Prometheus in {PROGRAM}")
+            })?;
+        ensure!(
+            status.success(),
+            "apt-get cannot download prometheus (is its list of packages there?)"
+        );
+    }
+    let package = package(&folder)?.context("apt-get downloaded no package")?;
+    // Unpacked beside its place and moved there, so that half a package is never taken for a whole one.
+    let half = folder.join("half");
+    if half.exists() {
+        fs::remove_dir_all(&half).with_context(|| format!("cannot remove {}", half.display()))?;
+    }
+    let status = Command::new("dpkg")
+        .arg("--extract")
+        .args([&package, &half])
+        .status()
+        .context("dpkg cannot be started")?;
+    ensure!(status.success(), "dpkg cannot unpack {}", package.display());
+    fs::rename(&half, folder.join("unpacked")).context("cannot move the unpacked package to its place")?;
+    ensure!(
+        program.is_file(),
+        "{} has no usr/bin/prometheus",
+        package.display()
+    );
+    Ok(program)
+}
+
+/// The package in `folder`, where it is there.
+fn package(folder: &Path) -> Result<Option<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("cannot list {}", folder.display()))?
+            .path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}

@@ -73,9 +73,6 @@ impl Table {
         let rows = self.device((uuid, owner), &sample.labels)?;
         // Who is named on the row of an instance holds that instance, not the GPU.
         let holder = if owner == instance { holder } else { None };
-        let is_new = holder
-            .as_ref()
-            .is_some_and(|holder| rows.holders.insert(holder.clone()));
         match place {
             // A field that means nothing here.
             Some(_) if of == Of::Undivided && instance.is_some() => {}

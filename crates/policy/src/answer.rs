@@ -1,9 +1,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use rheostat_reading::{Absent, Timestamp};
+use rheostat_reading::Timestamp;
 
-use crate::{Evaluation, MetricType, Outcome, PodUnknown};
+use crate::evaluation::is_lasting;
+use crate::{Evaluation, MetricType, Outcome};
 
 /// What KEDA is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,7 +153,7 @@ impl Memory {
                     at: now.unix_nanos(),
                     value,
                     replicas: evaluation.replicas,
-                    ready: evaluation.coverage.ready,
+                    ready: evaluation.coverage.ready_for_hpa(),
                 });
                 let basis = self.watch(active, since_last.unwrap_or_default(), settings);
                 Answer::Value {
@@ -231,32 +232,21 @@ impl Default for Memory {
 /// The last good value, or "no change" where it would be acted on twice: an intensity is true
 /// for the size at which it was measured, and the HPA multiplies it by the size it finds.
 fn held_value(good: Good, evaluation: &Evaluation) -> f64 {
-    let same_size = good.replicas == evaluation.replicas && good.ready == evaluation.coverage.ready;
+    let same_size = good.replicas == evaluation.replicas && good.ready == evaluation.coverage.ready_for_hpa();
     match evaluation.metric_type {
         MetricType::Value if !same_size => crate::to_milli(evaluation.target),
         _ => good.value,
     }
 }
 
-/// Whether somebody has to act: every ready pod is unread for a reason that stays.
+/// Whether somebody has to act: all that is missing is missing for a reason that stays.
 fn kind_of(evaluation: &Evaluation) -> ErrorKind {
-    let lasting = |unknown: &PodUnknown| {
-        matches!(
-            unknown,
-            PodUnknown::NoDevice
-                | PodUnknown::NoSuchDevice { .. }
-                | PodUnknown::Device {
-                    reason: Absent::NotSupported | Absent::NoPermission | Absent::Unattributable,
-                    ..
-                }
-        )
-    };
     let mut unknown = evaluation
-        .pods
-        .iter()
-        .filter_map(|pod| pod.number.as_ref()?.as_ref().err())
+        .unread()
+        .map(|(_, unknown)| unknown.is_lasting())
+        .chain(evaluation.missing().map(|(_, reason)| is_lasting(reason)))
         .peekable();
-    match unknown.peek().is_some() && unknown.all(lasting) {
+    match unknown.peek().is_some() && unknown.all(|lasting| lasting) {
         true => ErrorKind::FailedPrecondition,
         false => ErrorKind::Unavailable,
     }

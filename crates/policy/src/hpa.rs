@@ -47,6 +47,42 @@ pub fn hpa_desired(
     }
 }
 
+/// The value of which the HPA makes `desired` replicas, whether its tolerance is
+/// [`DEFAULT_TOLERANCE`] or 0.
+///
+/// Out of reach, so that the size stays: a change by less than the tolerance, which the HPA does
+/// not see (growth from ten replicas on, shrinking from nineteen on, or by the ready ones under
+/// `Value`), and any change under `Value` while none is ready, since it multiplies by those.
+pub(crate) fn value_for(
+    metric_type: MetricType,
+    desired: u32,
+    target: f64,
+    replicas: u32,
+    ready: u32,
+) -> f64 {
+    let total = f64::from(desired) * target;
+    let (exact, unchanged) = match metric_type {
+        MetricType::AverageValue => (total, target * f64::from(replicas)),
+        MetricType::Value if replicas == 0 => (total, target),
+        MetricType::Value if ready == 0 => (target, target),
+        MetricType::Value => (total / f64::from(ready), target),
+    };
+    // Fewer replicas, but so few less that the tolerance would hide it: a little less gives the
+    // same whole number of replicas.
+    let hidden = to_milli((unchanged * (1.0 - DEFAULT_TOLERANCE) - 0.001).min(exact));
+    let wanted = |value: f64| {
+        [DEFAULT_TOLERANCE, 0.0]
+            .iter()
+            .all(|tolerance| hpa_desired(metric_type, value, target, replicas, ready, *tolerance) == desired)
+    };
+    let reachable = metric_type == MetricType::AverageValue || ready > 0;
+    if desired < replicas && reachable && !wanted(exact) && wanted(hidden) {
+        hidden
+    } else {
+        to_milli(exact)
+    }
+}
+
 /// `value` as a number that KEDA turns into exactly the nearest thousandth at or below it.
 ///
 /// KEDA cuts `value × 1000` to an integer, so that 0.57, which is stored as slightly less, would
@@ -125,6 +161,31 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_wanted_size_comes_out(
+            desired in 0u32..60, replicas in 0u32..60, missing in 0u32..60, thousandths in 1000u32..1_000_000,
+            metric_type in prop_oneof![Just(MetricType::AverageValue), Just(MetricType::Value)],
+            tolerance in prop_oneof![Just(0.0), Just(DEFAULT_TOLERANCE)],
+        ) {
+            // Of a tinier target a thousandth is too coarse to divide by many pods.
+            let target = f64::from(thousandths) / 1000.0;
+            let ready = replicas.saturating_sub(missing);
+            let value = value_for(metric_type, desired, target, replicas, ready);
+            let found = hpa_desired(metric_type, value, target, replicas, ready, tolerance);
+            let per = match metric_type {
+                MetricType::AverageValue => replicas,
+                MetricType::Value => ready,
+            };
+            let near = (f64::from(desired) / f64::from(per) - 1.0).abs() <= tolerance + 1e-3;
+            if metric_type == MetricType::Value && ready == 0 && replicas > 0 {
+                prop_assert_eq!(found, replicas);
+            } else if near && !(metric_type == MetricType::AverageValue && desired < replicas.min(19)) {
+                prop_assert!(found == desired || found == replicas);
+            } else {
+                prop_assert_eq!(found, desired);
+            }
+        }
+
         #[test]
         fn thousandths_survive_the_cut(thousandths in 0u64..10_000_000_000) {
             let value = to_milli(thousandths as f64 / 1000.0);

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rheostat_reading::{Observed, Timestamp};
+use rheostat_engines::EngineReport;
+use rheostat_reading::{Observed, Readings, Timestamp};
 
 /// What is known at one moment of the workload behind a trigger.
 #[derive(Clone, Debug)]
@@ -16,18 +17,26 @@ pub struct Input<'a> {
     /// What the annotation [`MANUAL_DEMAND_ANNOTATION`](crate::MANUAL_DEMAND_ANNOTATION) says, in
     /// replicas; `None` where there is none. Only the signal `manual` looks at it.
     pub manual: Option<f64>,
+    /// The numbers of the whole workload that [`Needs::outside`](crate::Needs::outside) lists, in
+    /// its order, in [`Unit::Count`](rheostat_reading::Unit::Count). One that is missing counts
+    /// as not asked for yet.
+    pub outside: &'a [Observed],
 }
 
-/// One pod of the workload and the devices that it holds.
+/// One pod of the workload, the devices that it holds and what its engine says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodInput {
     /// The pod's name.
     pub name: Arc<str>,
     /// Whether it serves.
     pub state: PodState,
-    /// The devices it holds, in a stable order (`gpuIndex` counts along it), each with the reading
-    /// of the trigger's quantity; or why they are not known. Ignored unless the pod is ready.
+    /// The devices it holds, in a stable order (`gpuIndex` counts along it), each with the
+    /// readings of [`Needs::gpu`](crate::Needs::gpu); or why they are not known. Ignored unless
+    /// the pod is ready and the trigger needs them.
     pub devices: Result<Vec<DeviceInput>, Unseen>,
+    /// What its engine said last, or why it could not be asked. Ignored unless the pod is ready
+    /// and the trigger needs it.
+    pub engine: Result<Arc<EngineReport>, Unseen>,
 }
 
 /// Whether a pod serves.
@@ -36,6 +45,9 @@ pub struct PodInput {
 pub enum PodState {
     /// Running and ready, and not being deleted.
     Ready,
+    /// As ready, but its engine has been put to sleep: it serves nobody until somebody wakes it.
+    /// Evaluation finds that out by itself from what the engine says.
+    Asleep,
     /// Pending, starting, or not ready for another reason: capacity that may still come.
     NotReady,
     /// Being deleted, ready or not: capacity that is going away.
@@ -52,8 +64,8 @@ pub struct DeviceInput {
     /// Whether the pod has it for itself. The reading of a shared device must be the pod's own
     /// part of it.
     pub claim: Claim,
-    /// The reading of the trigger's quantity, or why there is none.
-    pub observed: Observed,
+    /// What was read of it, of [`Needs::gpu`](crate::Needs::gpu) at least.
+    pub readings: Readings,
 }
 
 /// Whether a pod has a device for itself.
@@ -66,7 +78,7 @@ pub enum Claim {
     Shared,
 }
 
-/// Why a pod's devices are not known.
+/// Why a pod's devices, or what its engine says, are not known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unseen {
@@ -90,6 +102,15 @@ pub enum Unseen {
         /// The pod's node.
         node: String,
         /// Why, as the agent says.
+        reason: String,
+    },
+    /// Nobody has asked the pod's engine yet.
+    #[error("its engine has not been asked yet")]
+    EngineNotAsked,
+    /// It cannot be told where or how to ask the pod's engine.
+    #[error("its engine cannot be asked: {reason}")]
+    EngineUnreachable {
+        /// What is missing: a port of that name, a Secret.
         reason: String,
     },
 }

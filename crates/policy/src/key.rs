@@ -16,6 +16,8 @@ pub struct Key {
 pub enum KeyOrigin {
     /// Rheostat's own.
     Ours,
+    /// Rheostat's own; NAME stands for the name of a signal, OPTION for an option of it.
+    Named,
     /// KEDA's own: accepted and left to KEDA.
     Keda,
     /// keda-gpu-scaler's: accepted, so that a migration changes only the address.
@@ -27,6 +29,34 @@ pub enum KeyOrigin {
 const MOST_KEYS: usize = 64;
 const LONGEST_KEY: usize = 128;
 const LONGEST_VALUE: usize = 256;
+/// Of the keys that hold a text of their own language.
+const LONGEST_TEXT: usize = 4096;
+const TEXTS: [&str; 5] = [
+    "expression",
+    "activationExpression",
+    "query",
+    "schedule",
+    "customEngine",
+];
+
+/// What a key of a named signal begins with.
+pub(crate) const NAMED: &str = "signal.";
+
+/// The options that a signal can have, after its name or for all signals that have none of their
+/// own.
+pub(crate) const OPTIONS: [&str; 11] = [
+    "within",
+    "quantile",
+    "staleAfter",
+    "prometheus",
+    "query",
+    "onEmpty",
+    "onNaN",
+    "onMany",
+    "queue",
+    "count",
+    "schedule",
+];
 
 const TRIGGER_AUTHENTICATION: &str =
     "KEDA reads it only from a TriggerAuthentication or ClusterTriggerAuthentication, never from metadata";
@@ -45,6 +75,36 @@ impl Key {
         Self::new("staleAfter", KeyOrigin::Ours),
         Self::new("grace", KeyOrigin::Ours),
         Self::new("idlePeriod", KeyOrigin::Ours),
+        Self::new("signal.NAME", KeyOrigin::Named),
+        Self::new("signal.NAME.OPTION", KeyOrigin::Named),
+        Self::new("expression", KeyOrigin::Ours),
+        Self::new("over", KeyOrigin::Ours),
+        Self::new("activationExpression", KeyOrigin::Ours),
+        Self::new("guard", KeyOrigin::Ours),
+        Self::new("slotsPerReplica", KeyOrigin::Ours),
+        Self::new("schedule", KeyOrigin::Ours),
+        Self::new("timezone", KeyOrigin::Ours),
+        Self::new("quantile", KeyOrigin::Ours),
+        Self::new("prometheus", KeyOrigin::Ours),
+        Self::new("query", KeyOrigin::Ours),
+        Self::new("onEmpty", KeyOrigin::Ours),
+        Self::new("onNaN", KeyOrigin::Ours),
+        Self::new("onMany", KeyOrigin::Ours),
+        Self::new("queue", KeyOrigin::Ours),
+        Self::new("count", KeyOrigin::Ours),
+        Self::new("engine", KeyOrigin::Ours),
+        Self::new("port", KeyOrigin::Ours),
+        Self::new("path", KeyOrigin::Ours),
+        Self::new("scheme", KeyOrigin::Ours),
+        Self::new("caSecret", KeyOrigin::Ours),
+        Self::new("insecureSkipVerify", KeyOrigin::Ours),
+        Self::new("bearerTokenSecret", KeyOrigin::Ours),
+        Self::new("model", KeyOrigin::Ours),
+        Self::new("adapter", KeyOrigin::Ours),
+        Self::new("window", KeyOrigin::Ours),
+        Self::new("scrapePeriod", KeyOrigin::Ours),
+        Self::new("engineConfig", KeyOrigin::Ours),
+        Self::new("customEngine", KeyOrigin::Ours),
         Self::new("scalerAddress", KeyOrigin::Keda),
         Self::new("enableTLS", KeyOrigin::Keda),
         Self::new("unsafeSsl", KeyOrigin::Keda),
@@ -77,7 +137,9 @@ impl Key {
 
     /// The key called `name`.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
-        Self::ALL.iter().find(|key| key.name == name)
+        Self::ALL
+            .iter()
+            .find(|key| key.name == name && key.origin != KeyOrigin::Named)
     }
 
     /// The names that a trigger may use, for error messages.
@@ -107,13 +169,19 @@ pub(crate) fn check_keys(metadata: &BTreeMap<String, String>) -> Result<(), Trig
                 most: LONGEST_KEY,
             });
         }
-        if value.len() > LONGEST_VALUE {
+        let last = key.rsplit('.').next().unwrap_or_default();
+        let most = if TEXTS.contains(&last) {
+            LONGEST_TEXT
+        } else {
+            LONGEST_VALUE
+        };
+        if value.len() > most {
             let (what, shown) = (format!("value of {key:?}"), shorten(value));
             return Err(TriggerError::TooLong {
                 what,
                 shown,
                 bytes: value.len(),
-                most: LONGEST_VALUE,
+                most,
             });
         }
         if key.ends_with("FromEnv") {
@@ -132,6 +200,7 @@ pub(crate) fn check_keys(metadata: &BTreeMap<String, String>) -> Result<(), Trig
                 });
             }
             Some(_) => {}
+            None if named(key).is_some() => {}
             None => {
                 let usable = Key::ALL
                     .iter()
@@ -146,6 +215,16 @@ pub(crate) fn check_keys(metadata: &BTreeMap<String, String>) -> Result<(), Trig
         }
     }
     Ok(())
+}
+
+/// The name and option of a named signal's key, `signal.NAME` or `signal.NAME.OPTION`; `None` for
+/// any other key, or one with an option that there is not.
+pub(crate) fn named(key: &str) -> Option<(&str, Option<&str>)> {
+    let rest = key.strip_prefix(NAMED)?;
+    match rest.split_once('.') {
+        None => Some((rest, None)),
+        Some((name, option)) => OPTIONS.contains(&option).then_some((name, Some(option))),
+    }
 }
 
 /// How a text begins, for an error message.

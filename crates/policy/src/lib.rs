@@ -10,36 +10,57 @@
 //!    blindness, when blindness becomes an error, and when *inactive* may be said after one.
 
 mod answer;
+mod cron;
 mod duration;
+mod engine_selection;
+mod engine_signal;
 mod evaluate;
+mod evaluation;
 mod explain;
 mod hpa;
 mod input;
 mod key;
+mod needs;
 mod parse;
+mod parse_engine;
+mod parse_expression;
+mod parse_signal;
 mod peer;
 mod peer_keys;
+mod pod;
 mod profile;
 mod quantity;
+mod schedule;
 mod signal;
+mod source;
 mod statistic;
 mod trigger;
 mod trigger_error;
 
 pub use answer::{Answer, AnswerSettings, Basis, ErrorKind, Gap, Memory};
+pub use cron::{Cron, CronError};
 pub use duration::parse_duration;
-pub use evaluate::{
-    Activity, Coverage, DeviceResult, Evaluation, Hold, Outcome, PodResult, PodUnknown, Step, evaluate,
+pub use engine_selection::{EnginePort, EngineScheme, EngineSelection, EngineSource, ObjectKey};
+pub use engine_signal::{EngineSignal, Quantile};
+pub use evaluate::evaluate;
+pub use evaluation::{
+    Activity, Bound, Coverage, DeviceResult, EngineResult, Evaluation, Evidence, GuardStep, Hold, Number,
+    Outcome, PodPart, PodResult, PodUnknown, Step, WorkloadResult,
 };
 pub use explain::Explanation;
 pub use hpa::{DEFAULT_TOLERANCE, MetricType, hpa_desired, to_milli};
 pub use input::{Claim, DeviceInput, Input, PodInput, PodState, Unseen};
 pub use key::{Key, KeyOrigin};
+pub use needs::{EngineNeeds, Needs};
 pub use parse::parse_manual_demand;
 pub use peer::{PEER_METRICS, PEER_PROFILES, PeerMeaning};
-pub use profile::Profile;
+pub use profile::{Profile, ProfileLoad};
 pub use quantity::{parse_number, parse_quantity};
+pub use schedule::{Asks, Bounds, Schedule, ScheduleError, Window};
 pub use signal::{Signal, SignalUnit};
+pub use source::{
+    KueueCount, KueueQuery, MAIN_SIGNAL, NamedSignal, OnMany, OnOdd, OutsideSource, PrometheusQuery, Source,
+};
 pub use statistic::{Aggregation, Within};
-pub use trigger::{MANUAL_DEMAND_ANNOTATION, Parsed, Trigger, Warning};
+pub use trigger::{Guard, Load, MANUAL_DEMAND_ANNOTATION, Parsed, Trigger, Warning};
 pub use trigger_error::TriggerError;

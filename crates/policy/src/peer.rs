@@ -1,6 +1,6 @@
 use rheostat_reading::Quantity;
 
-use crate::{Profile, Signal};
+use crate::{EngineSignal, Profile, Signal};
 
 /// What a name of keda-gpu-scaler's becomes here.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,11 +20,6 @@ pub enum PeerMeaning {
         profile: Profile,
         /// What is different here.
         changed: &'static str,
-    },
-    /// It needs engine metrics, which this version does not have.
-    Engine {
-        /// What can be used today.
-        instead: &'static str,
     },
 }
 
@@ -82,27 +77,36 @@ pub const PEER_METRICS: &[(&str, PeerMeaning)] = &[
     ("nvlink_rx_mbps", metric(Quantity::NvlinkRx, 1e6, NVLINK)),
     (
         "vllm_queue_depth",
-        PeerMeaning::Engine {
-            instead: "profile: vllm, which scales by the GPUs' duty cycle",
-        },
+        engine(
+            EngineSignal::Waiting,
+            1.0,
+            "the engine of each of the workload's own pods is asked, and running requests keep it active",
+        ),
     ),
     (
         "vllm_kv_cache_usage",
-        PeerMeaning::Engine {
-            instead: "profile: vllm, which scales by the GPUs' duty cycle",
-        },
+        engine(
+            EngineSignal::KvCacheUsage,
+            100.0,
+            "the peer's 0 to 1 is 0 to 100 % here, of each of the workload's own pods; a full cache cannot rise any \
+             more, so prefer profile: vllm",
+        ),
     ),
     (
         "triton_queue_wait_ms",
-        PeerMeaning::Engine {
-            instead: "profile: triton, which scales by GPU utilisation",
-        },
+        engine(
+            EngineSignal::QueueTime,
+            0.001,
+            "it is the mean over a window, in seconds, of each of the workload's own pods",
+        ),
     ),
     (
         "triton_request_rate",
-        PeerMeaning::Engine {
-            instead: "profile: triton, which scales by GPU utilisation",
-        },
+        engine(
+            EngineSignal::RequestRate,
+            1.0,
+            "it is the rate over a window, whoever asks how often, of each of the workload's own pods",
+        ),
     ),
 ];
 
@@ -112,27 +116,30 @@ pub const PEER_PROFILES: &[(&str, PeerMeaning)] = &[
         "vllm-inference",
         profile(
             Profile::Vllm,
-            "vLLM allocates its memory at the start, so it is judged by duty cycle, not by memory",
+            "vLLM allocates its memory at the start, so it is judged by its requests, not by memory",
         ),
     ),
     (
         "vllm-queue-depth",
-        PeerMeaning::Engine {
-            instead: "profile: vllm, which scales by the GPUs' duty cycle",
-        },
+        profile(
+            Profile::Vllm,
+            "running requests count as well as waiting ones, so that long answers are not cut off",
+        ),
     ),
     ("triton-inference", profile(Profile::Triton, OWN_PODS)),
     (
         "triton-queue-wait",
-        PeerMeaning::Engine {
-            instead: "profile: triton, which scales by GPU utilisation",
-        },
+        profile(
+            Profile::Triton,
+            "the queue's length counts, and the GPUs below saturation; the time in it comes too late",
+        ),
     ),
     (
         "triton-request-rate",
-        PeerMeaning::Engine {
-            instead: "profile: triton, which scales by GPU utilisation",
-        },
+        profile(
+            Profile::Triton,
+            "the queue and the GPUs count: no rate fits two models",
+        ),
     ),
     (
         "training",
@@ -153,7 +160,7 @@ pub const PEER_PROFILES: &[(&str, PeerMeaning)] = &[
         "tgi-inference",
         profile(
             Profile::Tgi,
-            "memory is kept once it was allocated, so it is judged by duty cycle, not by memory",
+            "memory is kept once it was allocated, so it is judged by its requests, not by memory",
         ),
     ),
     (
@@ -168,6 +175,14 @@ pub const PEER_PROFILES: &[(&str, PeerMeaning)] = &[
 const fn metric(quantity: Quantity, factor: f64, changed: &'static str) -> PeerMeaning {
     PeerMeaning::Signal {
         signal: Signal::Gpu(quantity),
+        factor,
+        changed,
+    }
+}
+
+const fn engine(signal: EngineSignal, factor: f64, changed: &'static str) -> PeerMeaning {
+    PeerMeaning::Signal {
+        signal: Signal::Engine(signal),
         factor,
         changed,
     }

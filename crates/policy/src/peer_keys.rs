@@ -1,6 +1,6 @@
 use rheostat_reading::Quantity;
 
-use crate::parse::{Parser, Said, all_signals_and_profiles, invalid, needs_engine};
+use crate::parse::{Parser, Said, all_signals_and_profiles, invalid};
 use crate::{PEER_METRICS, PeerMeaning, Signal, TriggerError, parse_number, peer};
 
 /// keda-gpu-scaler's keys, read so that a migration changes only the address.
@@ -26,12 +26,9 @@ impl<'a> Parser<'a> {
                     factor,
                 }))
             }
-            Some(PeerMeaning::Engine { instead }) => Err(needs_engine("metricType", value, instead)),
             _ => {
-                let gpu = PEER_METRICS
-                    .iter()
-                    .filter(|entry| matches!(entry.1, PeerMeaning::Signal { .. }));
-                let names = gpu.map(|entry| entry.0).collect::<Vec<_>>().join(", ");
+                let names: Vec<_> = PEER_METRICS.iter().map(|entry| entry.0).collect();
+                let names = names.join(", ");
                 let hint =
                     "KEDA's AverageValue or Value stands beside metadata in the trigger, not within it";
                 Err(invalid("metricType", value, format!("{names}; {hint}")))
@@ -72,22 +69,8 @@ impl<'a> Parser<'a> {
             );
             return Ok(signal);
         }
-        for (key, instead) in [
-            (
-                "vllmEndpoint",
-                "profile: vllm, which scales by the GPUs' duty cycle",
-            ),
-            (
-                "tritonEndpoint",
-                "profile: triton, which scales by GPU utilisation",
-            ),
-        ] {
-            if let Some(value) = self.get(key) {
-                return Err(needs_engine(key, value, instead));
-            }
-        }
         Err(TriggerError::Missing {
-            key: "signal or profile",
+            key: "signal, expression or profile".into(),
             allowed: all_signals_and_profiles(),
         })
     }
@@ -115,14 +98,6 @@ impl<'a> Parser<'a> {
                     ));
                 }
                 self.warn(key, message.into());
-            }
-        }
-        for key in ["vllmEndpoint", "tritonEndpoint"] {
-            if self.get(key).is_some() {
-                self.warn(
-                    key,
-                    "ignored: this version has no engine signals, and this trigger needs none".into(),
-                );
             }
         }
         if self.has_peer_keys() && self.get("aggregation").is_some() {

@@ -4,13 +4,23 @@ use std::time::Duration;
 
 use rheostat_reading::{Amount, Quantity, Unit};
 
-use crate::Within;
+use crate::{EngineSignal, Within};
 
-/// What a trigger scales by.
+/// What a trigger scales by, or takes into an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// A quantity of the devices that the workload's pods hold; one of [`Signal::ALL`].
+    /// A quantity of the devices that the workload's pods hold.
     Gpu(Quantity),
+    /// What the inference engines in the workload's pods report of themselves.
+    Engine(EngineSignal),
+    /// The result of a PromQL query. Works from zero replicas.
+    Prometheus,
+    /// What waits in a LocalQueue of Kueue's. Works from zero replicas.
+    KueuePending,
+    /// The unfinished Jobs of a ScaledJob.
+    JobUnfinished,
+    /// The number of replicas that a schedule asks for. Works from zero replicas.
+    Schedule,
     /// A number that a person writes on the ScaledObject, to rehearse scaling: the total demand
     /// in replicas. Works from zero replicas, needs no GPU.
     Manual,
@@ -29,8 +39,16 @@ pub enum SignalUnit {
     Watts,
     /// Degrees Celsius.
     Celsius,
+    /// A number of things: requests, what a query counts.
+    Count,
+    /// Seconds; written as a duration too.
+    Seconds,
+    /// Things per second.
+    PerSecond,
     /// Replicas' worth of demand.
     Replicas,
+    /// The result of an expression that is a plain number: 1 is what one replica is to carry.
+    Load,
 }
 
 const NAMES: &[(Signal, &str, &str)] = &[
@@ -90,6 +108,80 @@ const NAMES: &[(Signal, &str, &str)] = &[
         "gpu.nvlink_rx",
         "rheostat-gpu-nvlink-rx",
     ),
+    (
+        Signal::Engine(EngineSignal::Waiting),
+        "engine.waiting",
+        "rheostat-engine-waiting",
+    ),
+    (
+        Signal::Engine(EngineSignal::Running),
+        "engine.running",
+        "rheostat-engine-running",
+    ),
+    (
+        Signal::Engine(EngineSignal::Concurrency),
+        "engine.concurrency",
+        "rheostat-engine-concurrency",
+    ),
+    (
+        Signal::Engine(EngineSignal::KvCacheUsage),
+        "engine.kv_cache_usage",
+        "rheostat-engine-kv-cache-usage",
+    ),
+    (
+        Signal::Engine(EngineSignal::Ttft),
+        "engine.ttft",
+        "rheostat-engine-ttft",
+    ),
+    (
+        Signal::Engine(EngineSignal::Itl),
+        "engine.itl",
+        "rheostat-engine-itl",
+    ),
+    (
+        Signal::Engine(EngineSignal::E2e),
+        "engine.e2e",
+        "rheostat-engine-e2e",
+    ),
+    (
+        Signal::Engine(EngineSignal::QueueTime),
+        "engine.queue_time",
+        "rheostat-engine-queue-time",
+    ),
+    (
+        Signal::Engine(EngineSignal::RequestRate),
+        "engine.request_rate",
+        "rheostat-engine-request-rate",
+    ),
+    (
+        Signal::Engine(EngineSignal::TokenRate),
+        "engine.token_rate",
+        "rheostat-engine-token-rate",
+    ),
+    (
+        Signal::Engine(EngineSignal::PromptTokenRate),
+        "engine.prompt_token_rate",
+        "rheostat-engine-prompt-token-rate",
+    ),
+    (
+        Signal::Engine(EngineSignal::GenerationTokenRate),
+        "engine.generation_token_rate",
+        "rheostat-engine-generation-token-rate",
+    ),
+    (
+        Signal::Engine(EngineSignal::PrefixCacheHitRate),
+        "engine.prefix_cache_hit_rate",
+        "rheostat-engine-prefix-cache-hit-rate",
+    ),
+    (
+        Signal::Engine(EngineSignal::PreemptionRate),
+        "engine.preemption_rate",
+        "rheostat-engine-preemption-rate",
+    ),
+    (Signal::Prometheus, "prometheus", "rheostat-prometheus"),
+    (Signal::KueuePending, "kueue.pending", "rheostat-kueue-pending"),
+    (Signal::JobUnfinished, "job.unfinished", "rheostat-job-unfinished"),
+    (Signal::Schedule, "schedule", "rheostat-schedule"),
     (Signal::Manual, "manual", "rheostat-manual"),
 ];
 
@@ -117,12 +209,36 @@ impl Signal {
             .map_or("rheostat-gpu", |entry| entry.2)
     }
 
-    /// The quantity to look up on each device; `None` for a signal that needs no device.
+    /// Whether each pod has a number of its own; otherwise there is one for the whole workload,
+    /// and also where it has no pods.
     #[must_use]
-    pub const fn quantity(self) -> Option<Quantity> {
+    pub const fn is_per_pod(self) -> bool {
+        matches!(self, Self::Gpu(_) | Self::Engine(_))
+    }
+
+    /// The unit of its readings, and of its name in an expression. What is counted in replicas is
+    /// a plain number there.
+    #[must_use]
+    pub const fn base_unit(self) -> Unit {
         match self {
-            Self::Gpu(quantity) => Some(quantity),
-            Self::Manual => None,
+            Self::Gpu(quantity) => quantity.unit(),
+            Self::Engine(EngineSignal::KvCacheUsage | EngineSignal::PrefixCacheHitRate)
+            | Self::Schedule
+            | Self::Manual => Unit::Ratio,
+            Self::Engine(
+                EngineSignal::Ttft | EngineSignal::Itl | EngineSignal::E2e | EngineSignal::QueueTime,
+            ) => Unit::Seconds,
+            Self::Engine(
+                EngineSignal::RequestRate
+                | EngineSignal::TokenRate
+                | EngineSignal::PromptTokenRate
+                | EngineSignal::GenerationTokenRate
+                | EngineSignal::PreemptionRate,
+            ) => Unit::PerSecond,
+            Self::Engine(EngineSignal::Waiting | EngineSignal::Running | EngineSignal::Concurrency)
+            | Self::Prometheus
+            | Self::KueuePending
+            | Self::JobUnfinished => Unit::Count,
         }
     }
 
@@ -130,24 +246,26 @@ impl Signal {
     #[must_use]
     pub const fn unit(self) -> SignalUnit {
         match self {
-            Self::Manual => SignalUnit::Replicas,
-            Self::Gpu(quantity) => match quantity.unit() {
+            Self::Manual | Self::Schedule => SignalUnit::Replicas,
+            _ => match self.base_unit() {
                 Unit::Ratio => SignalUnit::Percent,
                 Unit::Bytes => SignalUnit::Bytes,
                 Unit::BytesPerSecond => SignalUnit::BytesPerSecond,
                 Unit::Celsius => SignalUnit::Celsius,
+                Unit::Seconds => SignalUnit::Seconds,
+                Unit::PerSecond => SignalUnit::PerSecond,
+                Unit::Count => SignalUnit::Count,
                 // No signal of a device is in any other unit.
                 _ => SignalUnit::Watts,
             },
         }
     }
 
-    /// Whether it says how hard a pod works (percent, temperature) rather than how much of
-    /// something it has or does (bytes, watts, rates). Activity is judged by the busiest pod for
-    /// an intensity and by the sum for an amount.
+    /// Whether it says how hard a pod works rather than how much it has or does; see
+    /// [`SignalUnit::is_intensity`].
     #[must_use]
     pub const fn is_intensity(self) -> bool {
-        matches!(self.unit(), SignalUnit::Percent | SignalUnit::Celsius)
+        self.unit().is_intensity()
     }
 
     /// How a pod's devices are reduced where the trigger does not say.
@@ -161,17 +279,20 @@ impl Signal {
     }
 
     /// When a reading is too old where the trigger does not say: after five of the agent's fast
-    /// periods of 1 s, or three of its slow ones of 5 s. PCIe traffic is read slowly, because
-    /// each call blocks for 20 ms.
+    /// periods of 1 s, or three of its slow ones of 5 s (PCIe traffic, because each call blocks
+    /// for 20 ms); after five scrapes of an engine, `scrape_period` apart; after a minute for what
+    /// others compute (Prometheus, Kueue, Jobs), whose own periods are 10 to 30 s.
     #[must_use]
-    pub const fn default_stale_after(self) -> Duration {
+    pub const fn default_stale_after(self, scrape_period: Duration) -> Duration {
         match self {
             Self::Gpu(Quantity::PcieTx | Quantity::PcieRx) => Duration::from_secs(15),
-            _ => Duration::from_secs(5),
+            Self::Engine(_) => scrape_period.saturating_mul(5),
+            Self::Prometheus | Self::KueuePending | Self::JobUnfinished => Duration::from_secs(60),
+            Self::Gpu(_) | Self::Schedule | Self::Manual => Duration::from_secs(5),
         }
     }
 
-    /// Whether a device that does nothing reads above zero, so that an activation of 0 would
+    /// Whether it is above zero where nothing is to be done, so that an activation of 0 would
     /// keep the workload active for ever.
     #[must_use]
     pub const fn idles_above_zero(self) -> bool {
@@ -182,15 +303,34 @@ impl Signal {
                     | Quantity::Temperature
                     | Quantity::MemoryUsedBytes
                     | Quantity::MemoryUsedPercent
-            )
+            ) | Self::Engine(EngineSignal::PrefixCacheHitRate)
         )
     }
 
-    /// `amount` in the unit of [`Signal::unit`].
-    pub(crate) fn number(self, amount: Amount) -> f64 {
-        match amount.unit() {
-            Unit::Ratio => amount.value() * 100.0,
-            _ => amount.value(),
+    /// Whether it cannot rise any more once a replica is full, however much is asked of it: it
+    /// tells a busy replica from an idle one, but not a full one from an overloaded one.
+    #[must_use]
+    pub const fn saturates(self) -> bool {
+        matches!(
+            self,
+            Self::Gpu(_)
+                | Self::Engine(
+                    EngineSignal::Running
+                        | EngineSignal::KvCacheUsage
+                        | EngineSignal::RequestRate
+                        | EngineSignal::TokenRate
+                        | EngineSignal::PromptTokenRate
+                        | EngineSignal::GenerationTokenRate
+                        | EngineSignal::PrefixCacheHitRate
+                )
+        )
+    }
+
+    /// `base`, in [`Signal::base_unit`], in the unit of [`Signal::unit`].
+    pub(crate) fn number(self, base: f64) -> f64 {
+        match self.unit() {
+            SignalUnit::Percent => base * 100.0,
+            _ => base,
         }
     }
 }
@@ -205,7 +345,11 @@ impl SignalUnit {
             Self::BytesPerSecond => "a number of bytes per second or a quantity, such as 500M",
             Self::Watts => "a number of watts, such as 300",
             Self::Celsius => "a number of degrees Celsius, such as 70",
+            Self::Count => "a number, such as 32",
+            Self::Seconds => "a duration such as 500ms or 2s, or a number of seconds",
+            Self::PerSecond => "a number per second, such as 50",
             Self::Replicas => "a number of replicas' worth of demand, such as 1",
+            Self::Load => "a number, 1 where the expression is 1 for a replica that carries what it should",
         }
     }
 
@@ -213,6 +357,30 @@ impl SignalUnit {
     #[must_use]
     pub const fn takes_quantities(self) -> bool {
         matches!(self, Self::Bytes | Self::BytesPerSecond)
+    }
+
+    /// Whether numbers in it say how hard a pod works (percent, temperature, latency, load)
+    /// rather than how much of something it has or does (requests, bytes, watts, rates). Activity
+    /// is judged by the busiest pod for an intensity and by the sum for an amount.
+    #[must_use]
+    pub const fn is_intensity(self) -> bool {
+        matches!(self, Self::Percent | Self::Celsius | Self::Seconds | Self::Load)
+    }
+
+    /// The unit of an expression whose result has this base unit; `None` where no replica count
+    /// can be made of it.
+    pub(crate) const fn of_result(unit: Unit) -> Option<Self> {
+        Some(match unit {
+            Unit::Ratio => Self::Load,
+            Unit::Bytes => Self::Bytes,
+            Unit::BytesPerSecond => Self::BytesPerSecond,
+            Unit::Watts => Self::Watts,
+            Unit::Celsius => Self::Celsius,
+            Unit::Count => Self::Count,
+            Unit::Seconds => Self::Seconds,
+            Unit::PerSecond => Self::PerSecond,
+            Unit::Joules | Unit::Hertz => return None,
+        })
     }
 
     /// `number` with this unit, for a person.
@@ -232,7 +400,12 @@ impl fmt::Display for Shown {
             SignalUnit::BytesPerSecond => (self.1, Unit::BytesPerSecond),
             SignalUnit::Watts => (self.1, Unit::Watts),
             SignalUnit::Celsius => (self.1, Unit::Celsius),
-            SignalUnit::Replicas => (self.1, Unit::Count),
+            SignalUnit::Seconds => (self.1, Unit::Seconds),
+            SignalUnit::PerSecond => (self.1, Unit::PerSecond),
+            SignalUnit::Count | SignalUnit::Replicas | SignalUnit::Load => {
+                // Enough digits for a person.
+                ((self.1 * 1e4).round() / 1e4, Unit::Count)
+            }
         };
         match Amount::new(number, unit) {
             Some(amount) => amount.fmt(out),
@@ -262,24 +435,40 @@ impl FromStr for Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Quantile;
 
     #[test]
     fn names_are_those_of_the_quantities_and_read_back() {
         for signal in Signal::all() {
             assert_eq!(signal.name().parse(), Ok(signal));
-            if let Some(quantity) = signal.quantity() {
-                assert_eq!(signal.name(), format!("gpu.{quantity}"));
-                assert!(!quantity.is_counter(), "a counter grows whatever the load");
-                assert!(!matches!(
-                    quantity.unit(),
-                    Unit::Joules | Unit::Hertz | Unit::Count
-                ));
+            match signal {
+                Signal::Gpu(quantity) => {
+                    assert_eq!(signal.name(), format!("gpu.{quantity}"));
+                    assert!(!quantity.is_counter(), "a counter grows whatever the load");
+                    assert!(!matches!(
+                        quantity.unit(),
+                        Unit::Joules | Unit::Hertz | Unit::Count
+                    ));
+                }
+                Signal::Engine(engine) => {
+                    assert_eq!(signal.name(), format!("engine.{engine}"));
+                    for &quantile in Quantile::ALL {
+                        assert_eq!(signal.base_unit(), engine.quantity(quantile).unit());
+                    }
+                }
+                _ => assert!(!signal.is_per_pod()),
             }
             assert!(
                 signal
                     .metric_name()
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            );
+        }
+        for &engine in EngineSignal::ALL {
+            assert!(
+                Signal::all().any(|signal| signal == Signal::Engine(engine)),
+                "{engine}"
             );
         }
     }

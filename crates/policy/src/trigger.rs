@@ -1,25 +1,52 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Aggregation, AnswerSettings, Signal, TriggerError, Within, parse};
+use rheostat_expression::Expression;
+
+use crate::{
+    Aggregation, AnswerSettings, NamedSignal, Needs, Schedule, Signal, SignalUnit, TriggerError, parse,
+};
 
 /// What a trigger's metadata means: checked, complete and free of defaults left open.
 ///
 /// Two triggers that mean the same are equal, however they are written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
-    pub(crate) signal: Signal,
+    pub(crate) signals: Vec<NamedSignal>,
+    pub(crate) load: Load,
+    pub(crate) unit: SignalUnit,
     pub(crate) target: f64,
     pub(crate) activation: f64,
-    pub(crate) within: Within,
+    pub(crate) activation_expression: Option<Expression>,
     pub(crate) aggregation: Aggregation,
     pub(crate) gpu_index: Option<u32>,
     pub(crate) quorum: f64,
-    pub(crate) stale_after: Duration,
     pub(crate) grace: Duration,
     pub(crate) idle_period: Option<Duration>,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) limits: Schedule,
     pub(crate) metric_name: String,
+    pub(crate) needs: Needs,
+}
+
+/// What a trigger's number is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    /// The first of its signals.
+    Signal(Signal),
+    /// An expression that each ready pod has a result of.
+    PerPod(Expression),
+    /// An expression over the workload's totals, whose result is the demand of all replicas.
+    OverWorkload(Expression),
+}
+
+/// Keeps as many replicas as the running requests need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guard {
+    /// Requests that fit one replica; `None` for what its engine reports.
+    pub slots: Option<f64>,
 }
 
 /// A trigger that was understood, and what its author should know.
@@ -35,7 +62,7 @@ pub struct Parsed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// The key that it is about.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// What it is, in words.
     pub message: String,
 }
@@ -54,28 +81,69 @@ impl Trigger {
         parse::parse(metadata)
     }
 
-    /// What it scales by.
+    /// Its signals: the one that it scales by first, where it has no expression.
     #[must_use]
-    pub const fn signal(&self) -> Signal {
-        self.signal
+    pub fn signals(&self) -> &[NamedSignal] {
+        &self.signals
     }
 
-    /// What each replica is to carry, in [`Signal::unit`]; positive, exact in thousandths.
+    /// What its number is made of.
+    #[must_use]
+    pub const fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// The signal that it scales by; `None` where that is an expression.
+    #[must_use]
+    pub const fn signal(&self) -> Option<Signal> {
+        match self.load {
+            Load::Signal(signal) => Some(signal),
+            Load::PerPod(_) | Load::OverWorkload(_) => None,
+        }
+    }
+
+    /// What it scales by, in a word: the name of a signal, or the text of an expression.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match &self.load {
+            Load::Signal(signal) => signal.name(),
+            Load::PerPod(expression) | Load::OverWorkload(expression) => expression.text(),
+        }
+    }
+
+    /// What kind of thing it scales by: the name of a signal, or `expression`. One of a few words,
+    /// as the label of a metric has to be.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match &self.load {
+            Load::Signal(signal) => signal.name(),
+            Load::PerPod(_) | Load::OverWorkload(_) => "expression",
+        }
+    }
+
+    /// The unit of its target and activation, and of the value towards KEDA.
+    #[must_use]
+    pub const fn unit(&self) -> SignalUnit {
+        self.unit
+    }
+
+    /// What each replica is to carry, in [`Trigger::unit`]; positive, exact in thousandths.
     #[must_use]
     pub const fn target(&self) -> f64 {
         self.target
     }
 
-    /// Above this the workload is active, in [`Signal::unit`]; at least 0.
+    /// Above this the workload is active, in [`Trigger::unit`]; at least 0.
     #[must_use]
     pub const fn activation(&self) -> f64 {
         self.activation
     }
 
-    /// How a pod's devices become its number.
+    /// What tells whether the workload is active, in the place of its load: a condition, or a
+    /// number to compare with [`Trigger::activation`].
     #[must_use]
-    pub const fn within(&self) -> Within {
-        self.within
+    pub const fn activation_expression(&self) -> Option<&Expression> {
+        self.activation_expression.as_ref()
     }
 
     /// How the pods' numbers become the workload's.
@@ -96,12 +164,6 @@ impl Trigger {
         self.quorum
     }
 
-    /// A reading older than this is none.
-    #[must_use]
-    pub const fn stale_after(&self) -> Duration {
-        self.stale_after
-    }
-
     /// How long the last good answer stands while too little is known.
     #[must_use]
     pub const fn grace(&self) -> Duration {
@@ -115,10 +177,28 @@ impl Trigger {
         self.idle_period
     }
 
+    /// Whether running requests keep their replicas, and how many fit one.
+    #[must_use]
+    pub const fn guard(&self) -> Option<Guard> {
+        self.guard
+    }
+
+    /// The windows that bound the replica count; none where there is no schedule beside the load.
+    #[must_use]
+    pub const fn limits(&self) -> &Schedule {
+        &self.limits
+    }
+
     /// The metric's name towards KEDA: `[a-z0-9-]`, the same as long as the trigger is.
     #[must_use]
     pub fn metric_name(&self) -> &str {
         &self.metric_name
+    }
+
+    /// What has to be fetched to evaluate it.
+    #[must_use]
+    pub const fn needs(&self) -> &Needs {
+        &self.needs
     }
 
     /// The trigger in one spelling: two triggers have the same one exactly if they are equal, so
@@ -126,24 +206,38 @@ impl Trigger {
     #[must_use]
     pub fn canonical(&self) -> String {
         let Self {
-            signal,
+            signals,
+            load,
+            unit: _,
             target,
             activation,
-            within,
+            activation_expression,
             aggregation,
             gpu_index,
             quorum,
-            stale_after,
             grace,
             idle_period,
+            guard,
+            limits,
             metric_name,
+            needs,
         } = self;
         let index = gpu_index.map_or_else(|| "all".into(), |index| index.to_string());
         let idle = idle_period.map_or_else(|| "cooldownPeriod".into(), |period| format!("{period:?}"));
+        let load = match load {
+            Load::Signal(signal) => format!("signal {signal}"),
+            Load::PerPod(expression) => format!("over pods {}", expression.canonical()),
+            Load::OverWorkload(expression) => format!("over workload {}", expression.canonical()),
+        };
+        let activation_expression = activation_expression
+            .as_ref()
+            .map_or_else(String::new, Expression::canonical);
+        let engine = needs.engine.as_ref().map(|engine| &engine.selection);
         format!(
-            "signal={signal} target={target} activation={activation} within={within} \
-             aggregation={aggregation} gpuIndex={index} quorum={quorum} staleAfter={stale_after:?} \
-             grace={grace:?} idlePeriod={idle} metricName={metric_name}"
+            "load={load:?} signals={signals:?} target={target} activation={activation} \
+             activationExpression={activation_expression:?} aggregation={aggregation} gpuIndex={index} \
+             quorum={quorum} grace={grace:?} idlePeriod={idle} guard={guard:?} limits={limits:?} \
+             engine={engine:?} metricName={metric_name}"
         )
     }
 
@@ -154,6 +248,24 @@ impl Trigger {
             grace: self.grace,
             idle_period: self.idle_period.unwrap_or(cooldown_period),
         }
+    }
+
+    /// Whether its load needs readings of the pods.
+    pub(crate) fn looks_at_pods(&self) -> bool {
+        match &self.load {
+            Load::Signal(signal) => signal.is_per_pod(),
+            Load::PerPod(_) => true,
+            Load::OverWorkload(expression) => self.uses_pods(expression),
+        }
+    }
+
+    /// Whether `expression` uses a signal that each pod has.
+    pub(crate) fn uses_pods(&self, expression: &Expression) -> bool {
+        let used = expression.used();
+        self.signals
+            .iter()
+            .enumerate()
+            .any(|(place, signal)| used.contains(place) && signal.signal.is_per_pod())
     }
 }
 

@@ -1,3 +1,9 @@
+use std::borrow::Cow;
+
+use rheostat_expression::ExpressionError;
+
+use crate::ScheduleError;
+
 /// Why a trigger's metadata is refused. Each message names the key, the value and what is
 /// allowed, since it is what the user gets to read through KEDA.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,17 +50,17 @@ pub enum TriggerError {
     #[error("{key} is {value:?}; allowed: {allowed}")]
     Invalid {
         /// The key.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// Its value.
         value: String,
         /// What it may be.
         allowed: String,
     },
     /// Something needs a signal that this version does not have.
-    #[error("{key} is {value:?}, which needs {needs}; this version has GPU signals only. Use {instead}")]
+    #[error("{key} is {value:?}, which needs {needs}; that is not in this version. Use {instead}")]
     NotInThisVersion {
         /// The key.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// Its value.
         value: String,
         /// The kind of signal that it needs.
@@ -62,11 +68,27 @@ pub enum TriggerError {
         /// What can be used today.
         instead: &'static str,
     },
+    /// An expression that is none; the message shows where.
+    #[error("{key}: {source}")]
+    Expression {
+        /// The key.
+        key: Cow<'static, str>,
+        /// What is wrong, and where.
+        source: ExpressionError,
+    },
+    /// A schedule that is none.
+    #[error("{key}: {source}")]
+    Schedule {
+        /// The key.
+        key: Cow<'static, str>,
+        /// What is wrong, and in which window.
+        source: ScheduleError,
+    },
     /// A key without which the trigger means nothing.
     #[error("{key} is missing; allowed: {allowed}")]
     Missing {
         /// The key, or the keys of which one is needed.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// What it may be.
         allowed: String,
     },

@@ -323,6 +323,7 @@ fn demand_at_zero_is_followed_by_believed_idleness() {
             replicas,
             pods: &pods,
             manual: demand,
+            outside: &[],
         };
         memory.step(
             at(second),

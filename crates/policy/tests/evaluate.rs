@@ -333,6 +333,7 @@ fn a_person_can_rehearse_from_zero() {
                 replicas,
                 pods,
                 manual: demand,
+                outside: &[],
             },
         )
     };

@@ -8,8 +8,8 @@ use rheostat_cluster::{
 };
 use rheostat_fleet::FleetView;
 use rheostat_policy::{
-    Answer, ErrorKind, Evaluation, Input, MANUAL_DEMAND_ANNOTATION, Memory, MetricType, Parsed, Signal,
-    Trigger, TriggerError, evaluate, parse_manual_demand,
+    Answer, ErrorKind, Evaluation, Input, MANUAL_DEMAND_ANNOTATION, Memory, MetricType, Parsed, Trigger,
+    TriggerError, evaluate, parse_manual_demand,
 };
 use rheostat_reading::Timestamp;
 
@@ -150,7 +150,8 @@ impl Known {
             .map(|definition| {
                 let parsed = Arc::new(Trigger::parse(&definition.metadata));
                 let signal = |parsed: &Result<Parsed, TriggerError>| {
-                    parsed.as_ref().ok().map(|parsed| parsed.trigger.signal())
+                    let parsed = parsed.as_ref().ok()?;
+                    Some(parsed.trigger.subject().to_owned())
                 };
                 // A new target or grace is no reason to forget what was watched.
                 let memory = old
@@ -210,12 +211,10 @@ impl KnownTrigger {
         };
         let target = workload.target.as_ref().map_err(Refusal::of_target)?;
         let manual = match (
-            trigger.signal(),
+            trigger.needs().manual,
             workload.annotations.get(MANUAL_DEMAND_ANNOTATION),
         ) {
-            (Signal::Manual, Some(text)) => {
-                Some(parse_manual_demand(text).map_err(|error| Refusal::lasting(&error))?)
-            }
+            (true, Some(text)) => Some(parse_manual_demand(text).map_err(|error| Refusal::lasting(&error))?),
             _ => None,
         };
         // At zero there is nothing to lose, and an error would end KEDA's push stream.
@@ -233,6 +232,8 @@ impl KnownTrigger {
             replicas: target.spec_replicas,
             pods: &pods,
             manual,
+            // Prometheus, Kueue and Jobs are not asked yet; what is not given counts as such.
+            outside: &[],
         };
         let evaluation = evaluate(trigger, metric_type, &input);
         let idle_period = match workload.id.kind {

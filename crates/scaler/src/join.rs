@@ -9,7 +9,7 @@ use std::time::Duration;
 use rheostat_cluster::{Pod, Workload};
 use rheostat_fleet::{ClaimView, DeviceView, FleetView, NodeView, SourceState};
 use rheostat_policy::{Claim, DeviceInput, PodInput, PodState, Trigger, Unseen};
-use rheostat_reading::{Absent, Observed, Quantity, Timestamp};
+use rheostat_reading::{Absent, Observed, Quantity, Readings, Timestamp};
 
 /// The pods of `workload` with what `trigger` wants to know of their devices at `now`.
 ///
@@ -27,9 +27,10 @@ pub(crate) fn pods(
         .filter(|pod| !pod.finished())
         .map(|pod| {
             let state = state(pod);
-            let devices = match (trigger.signal().quantity(), state) {
-                (Some(quantity), PodState::Ready) => {
-                    devices(pod, fleet, quantity, trigger.stale_after(), now)
+            let needs = trigger.needs();
+            let devices = match state {
+                PodState::Ready if !needs.gpu.is_empty() => {
+                    devices(pod, fleet, &needs.gpu, needs.gpu_stale_after, now)
                 }
                 // Nobody looks at them.
                 _ => Ok(Vec::new()),
@@ -38,6 +39,7 @@ pub(crate) fn pods(
                 name: pod.name.as_str().into(),
                 state,
                 devices,
+                engine: Err(Unseen::EngineNotAsked),
             }
         })
         .collect()
@@ -56,7 +58,7 @@ fn state(pod: &Pod) -> PodState {
 fn devices(
     pod: &Pod,
     fleet: &FleetView,
-    quantity: Quantity,
+    quantities: &[Quantity],
     stale_after: Duration,
     now: Timestamp,
 ) -> Result<Vec<DeviceInput>, Unseen> {
@@ -107,7 +109,7 @@ fn devices(
             } else {
                 Claim::Exclusive
             },
-            observed: observed(claim, device, quantity),
+            readings: readings(claim, device, quantities),
         })
         .collect())
 }
@@ -122,6 +124,14 @@ fn held<'a>(node: &'a NodeView, claim: &ClaimView) -> Result<&'a DeviceView, Str
     };
     node.device(id)
         .ok_or_else(|| format!("device {id} is claimed but not listed"))
+}
+
+fn readings(claim: &ClaimView, device: &DeviceView, quantities: &[Quantity]) -> Readings {
+    let mut readings = Readings::new();
+    for &quantity in quantities {
+        readings.set(quantity, observed(claim, device, quantity));
+    }
+    readings
 }
 
 fn observed(claim: &ClaimView, device: &DeviceView, quantity: Quantity) -> Observed {

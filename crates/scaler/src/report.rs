@@ -57,7 +57,7 @@ pub struct TriggerReport {
     pub index: usize,
     /// Signal, where the trigger means something.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub signal: Option<&'static str>,
+    pub signal: Option<String>,
     /// Target in the signal's unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
@@ -211,7 +211,7 @@ impl TriggerReport {
         };
         Self {
             index: state.index,
-            signal: trigger.map(|trigger| trigger.signal().name()),
+            signal: trigger.map(|trigger| trigger.subject().to_owned()),
             target: trigger.map(rheostat_policy::Trigger::target),
             metric_type: evaluation.map(|evaluation| evaluation.metric_type),
             warnings,
@@ -264,8 +264,7 @@ impl PodReport {
                 .as_ref()
                 .and_then(|number| Some(number.as_ref().err()?.to_string())),
             devices: pod
-                .devices
-                .iter()
+                .devices()
                 .map(|device| DeviceReport::new(device, now))
                 .collect(),
         }
@@ -318,7 +317,7 @@ fn hpa_wants(workload: &Workload, evaluation: &Evaluation, answer: &Answer) -> O
             value,
             evaluation.target,
             target.status_replicas,
-            evaluation.coverage.ready,
+            evaluation.coverage.ready_for_hpa(),
             tolerance(workload, evaluation),
         )
     })
@@ -379,7 +378,7 @@ impl fmt::Display for WorkloadReport {
 impl fmt::Display for TriggerReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "  trigger {}", self.index)?;
-        if let (Some(signal), Some(target)) = (self.signal, self.target) {
+        if let (Some(signal), Some(target)) = (&self.signal, self.target) {
             write!(out, ": {signal}, target {target}")?;
         }
         if let Some(metric_type) = self.metric_type {

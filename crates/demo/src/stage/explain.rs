@@ -123,8 +123,7 @@ fn unread(evaluation: &Evaluation) -> u32 {
 fn devices(evaluation: &Evaluation) -> Vec<(String, String)> {
     let pods = evaluation.pods.iter();
     pods.flat_map(|pod| {
-        pod.devices
-            .iter()
+        pod.devices()
             .map(|device| (pod.name.to_string(), device.id.to_string()))
     })
     .collect()

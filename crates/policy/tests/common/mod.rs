@@ -7,7 +7,7 @@ use rheostat_policy::{
     Claim, DeviceInput, Evaluation, Input, MetricType, Parsed, PodInput, PodState, Trigger, TriggerError,
     Unseen, evaluate,
 };
-use rheostat_reading::{Absent, Amount, Observed, Quality, Quantity, Reading, Timestamp};
+use rheostat_reading::{Absent, Amount, Observed, Quality, Quantity, Reading, Readings, Timestamp};
 
 pub(crate) const BOTH: [MetricType; 2] = [MetricType::AverageValue, MetricType::Value];
 
@@ -51,12 +51,26 @@ pub(crate) fn percent(value: f64) -> Observed {
     read(Quantity::Utilization, value / 100.0)
 }
 
+/// A device of which `observed` was read, of the quantity with that unit or of all of them.
 pub(crate) fn device(observed: Observed) -> DeviceInput {
+    let mut readings = Readings::new();
+    for quantity in [
+        Quantity::Utilization,
+        Quantity::DutyCycle,
+        Quantity::Power,
+        Quantity::Temperature,
+        Quantity::MemoryUsedBytes,
+    ] {
+        let fits = |reading: &Reading| reading.amount.unit() == quantity.unit();
+        if observed.as_ref().map_or(true, fits) {
+            readings.set(quantity, observed.clone());
+        }
+    }
     DeviceInput {
         id: "GPU-1".into(),
         model: "NVIDIA H100".into(),
         claim: Claim::Exclusive,
-        observed,
+        readings,
     }
 }
 
@@ -65,6 +79,7 @@ pub(crate) fn ready(devices: Vec<Observed>) -> PodInput {
         name: "pod".into(),
         state: PodState::Ready,
         devices: Ok(devices.into_iter().map(device).collect()),
+        engine: Err(Unseen::EngineNotAsked),
     }
 }
 
@@ -82,6 +97,7 @@ pub(crate) fn unseen() -> PodInput {
         name: "pod".into(),
         state: PodState::Ready,
         devices,
+        engine: Err(Unseen::EngineNotAsked),
     }
 }
 
@@ -90,6 +106,7 @@ pub(crate) fn pending() -> PodInput {
         name: "pod".into(),
         state: PodState::NotReady,
         devices: Ok(Vec::new()),
+        engine: Err(Unseen::EngineNotAsked),
     }
 }
 
@@ -114,6 +131,7 @@ pub(crate) fn run(
             replicas,
             pods,
             manual: None,
+            outside: &[],
         },
     )
 }

@@ -204,7 +204,7 @@ fn labels<'a>(
     index: &'a str,
 ) -> [(&'static str, &'a str); 5] {
     let id = &workload.workload.id;
-    let signal = trigger.trigger().map_or("", |trigger| trigger.signal().name());
+    let signal = trigger.trigger().map_or("", rheostat_policy::Trigger::kind);
     [
         ("namespace", &id.namespace),
         ("name", &id.name),

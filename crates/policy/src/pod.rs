@@ -1,0 +1,300 @@
+use std::sync::Arc;
+
+use rheostat_engines::{EngineReport, Sleep};
+use rheostat_expression::{Outcome, Value};
+use rheostat_reading::{Absent, EngineQuantity, Observed, Quality, Quantity, Timestamp};
+
+use crate::{
+    DeviceInput, DeviceResult, EngineResult, Evidence, Load, NamedSignal, Number, PodInput, PodPart,
+    PodResult, PodState, PodUnknown, Source, Trigger, Within,
+};
+
+/// What each signal says of `pod`, and the number that comes of it.
+pub(crate) fn pod_result(trigger: &Trigger, now: Timestamp, pod: &PodInput) -> PodResult {
+    let mut result = PodResult {
+        name: Arc::clone(&pod.name),
+        state: state(trigger, now, pod),
+        number: None,
+        parts: Vec::new(),
+    };
+    if result.state != PodState::Ready {
+        return result;
+    }
+    result.parts = trigger
+        .signals
+        .iter()
+        .enumerate()
+        .filter_map(|(place, signal)| part(trigger, now, pod, place, signal))
+        .collect();
+    result.number = match &trigger.load {
+        Load::Signal(signal) => result
+            .parts
+            .first()
+            .filter(|part| part.signal == 0)
+            .map(|part| match &part.number {
+                Ok(number) => Ok(signal.number(number.value)),
+                Err(unknown) => Err(unknown.clone()),
+            }),
+        Load::PerPod(expression) => {
+            let values = pod_values(trigger, &result.parts);
+            Some(match expression.evaluate(&values) {
+                Outcome::Absent(unknown) => Err(PodUnknown::Expression {
+                    reason: expression.reason(&unknown, &values),
+                    lasting: unknown.missing.iter().any(|place| {
+                        let mut parts = result.parts.iter();
+                        parts.any(|part| {
+                            part.signal == place && part.number.as_ref().is_err_and(PodUnknown::is_lasting)
+                        })
+                    }),
+                }),
+                known => Ok(known.number().unwrap_or_default()),
+            })
+        }
+        Load::OverWorkload(_) => None,
+    };
+    result
+}
+
+/// The values of one pod's parts, in the order of the trigger's names.
+pub(crate) fn pod_values(trigger: &Trigger, parts: &[PodPart]) -> Vec<Value> {
+    let mut values = vec![Value::Absent(Absent::NotYet); trigger.signals.len()];
+    for part in parts {
+        if let Some(value) = values.get_mut(part.signal) {
+            *value = match &part.number {
+                Ok(number) => Value::Known {
+                    number: number.value,
+                    quality: number.quality,
+                },
+                Err(unknown) => Value::Absent(absent(unknown)),
+            };
+        }
+    }
+    values
+}
+
+/// The reading of `quantity` in `report`, unless it is too old or impossible.
+pub(crate) fn engine_reading(
+    report: &EngineReport,
+    quantity: EngineQuantity,
+    stale_after: std::time::Duration,
+    now: Timestamp,
+) -> Observed {
+    let reading = report.readings.get(quantity).map_err(Clone::clone);
+    reading.and_then(|reading| {
+        let age = reading.age(now);
+        if age > stale_after {
+            Err(Absent::Stale(age))
+        } else if reading.amount.value() < 0.0 {
+            Err(Absent::Failed(format!("read as {}", reading.amount)))
+        } else {
+            Ok(*reading)
+        }
+    })
+}
+
+/// The pod's state; of a ready one, whether its engine sleeps. An engine that has not said so
+/// lately is not taken to sleep.
+fn state(trigger: &Trigger, now: Timestamp, pod: &PodInput) -> PodState {
+    let (PodState::Ready, Some(needs), Ok(report)) = (pod.state, &trigger.needs.engine, &pod.engine) else {
+        return pod.state;
+    };
+    let fresh = report
+        .answered_at
+        .is_some_and(|at| now.since(at) <= needs.stale_after);
+    match report.sleep {
+        Sleep::Asleep if fresh => PodState::Asleep,
+        _ => PodState::Ready,
+    }
+}
+
+/// `None` for a signal that pods have no part of.
+fn part(
+    trigger: &Trigger,
+    now: Timestamp,
+    pod: &PodInput,
+    place: usize,
+    signal: &NamedSignal,
+) -> Option<PodPart> {
+    let (number, evidence) = match &signal.source {
+        Source::Gpu { quantity, within } => {
+            let (number, devices) = gpu_part(trigger, now, pod, signal, *quantity, *within);
+            (number, Evidence::Devices(devices))
+        }
+        Source::Engine { quantity } => {
+            let (number, engine) = engine_part(now, pod, signal, *quantity);
+            (number, Evidence::Engine(engine))
+        }
+        Source::Outside(_) | Source::Schedule(_) | Source::Manual => return None,
+    };
+    Some(PodPart {
+        signal: place,
+        number,
+        evidence,
+    })
+}
+
+fn gpu_part(
+    trigger: &Trigger,
+    now: Timestamp,
+    pod: &PodInput,
+    signal: &NamedSignal,
+    quantity: Quantity,
+    within: Within,
+) -> (Result<Number, PodUnknown>, Vec<DeviceResult>) {
+    let held = match &pod.devices {
+        Ok(devices) if devices.is_empty() => Err(PodUnknown::NoDevice),
+        Ok(devices) => match trigger.gpu_index {
+            None => Ok(devices.as_slice()),
+            Some(index) => devices
+                .get(index as usize..=index as usize)
+                .ok_or(PodUnknown::NoSuchDevice {
+                    index,
+                    count: devices.len(),
+                }),
+        },
+        Err(unseen) => Err(PodUnknown::Unseen(unseen.clone())),
+    };
+    match held {
+        Ok(held) => {
+            let devices: Vec<_> = held
+                .iter()
+                .map(|device| device_result(signal, quantity, now, device))
+                .collect();
+            (gpu_number(&devices, within), devices)
+        }
+        Err(unknown) => (Err(unknown), Vec::new()),
+    }
+}
+
+/// One unread device makes the pod unread: its other devices may be the idle ones.
+fn gpu_number(devices: &[DeviceResult], within: Within) -> Result<Number, PodUnknown> {
+    for device in devices {
+        if let Err(reason) = &device.observed {
+            return Err(PodUnknown::Device {
+                device: Arc::clone(&device.id),
+                reason: reason.clone(),
+            });
+        }
+    }
+    let readings = || devices.iter().filter_map(|device| device.observed.as_ref().ok());
+    let value = within.reduce(readings().map(|reading| reading.amount.value()));
+    let quality = readings().map(|reading| reading.quality).max();
+    match (value, quality) {
+        (Some(value), Some(quality)) => Ok(Number { value, quality }),
+        _ => Err(PodUnknown::NoDevice),
+    }
+}
+
+fn device_result(
+    signal: &NamedSignal,
+    quantity: Quantity,
+    now: Timestamp,
+    device: &DeviceInput,
+) -> DeviceResult {
+    let reading = device.readings.get(quantity).map_err(Clone::clone);
+    let observed = reading.and_then(|reading| {
+        let age = reading.age(now);
+        if age > signal.stale_after {
+            Err(Absent::Stale(age))
+        } else if reading.amount.value() < 0.0 && quantity != Quantity::Temperature {
+            Err(Absent::Failed(format!("read as {}", reading.amount)))
+        } else {
+            Ok(*reading)
+        }
+    });
+    DeviceResult {
+        id: Arc::clone(&device.id),
+        model: Arc::clone(&device.model),
+        claim: device.claim,
+        observed,
+    }
+}
+
+fn engine_part(
+    now: Timestamp,
+    pod: &PodInput,
+    signal: &NamedSignal,
+    quantity: EngineQuantity,
+) -> (Result<Number, PodUnknown>, EngineResult) {
+    let report = match &pod.engine {
+        Ok(report) => report,
+        Err(unseen) => {
+            let result = EngineResult {
+                engine: None,
+                observed: Err(Absent::NotYet),
+                failure: Some(unseen.to_string()),
+                notes: Vec::new(),
+            };
+            return (Err(PodUnknown::Unseen(unseen.clone())), result);
+        }
+    };
+    let observed = engine_reading(report, quantity, signal.stale_after, now);
+    let number = match &observed {
+        Ok(reading) => Ok(Number {
+            value: reading.amount.value(),
+            quality: reading.quality,
+        }),
+        Err(Absent::NoTraffic) => no_traffic(report, signal, now),
+        Err(reason) => Err(PodUnknown::Engine {
+            engine: report.engine,
+            reason: reason.clone(),
+            failure: report.failure.clone(),
+        }),
+    };
+    let result = EngineResult {
+        engine: report.engine,
+        observed,
+        failure: report.failure.clone(),
+        notes: report.notes.clone(),
+    };
+    (number, result)
+}
+
+/// No traffic is no demand, unless there are requests that have not come to anything yet: an
+/// engine that hangs, or whose answers take longer than the window, is anything but idle.
+fn no_traffic(report: &EngineReport, signal: &NamedSignal, now: Timestamp) -> Result<Number, PodUnknown> {
+    let requests = engine_reading(report, EngineQuantity::Concurrency, signal.stale_after, now);
+    match requests {
+        Ok(reading) if reading.amount.value() > 0.0 => Err(PodUnknown::NoneFinished {
+            concurrency: whole(reading.amount.value()),
+        }),
+        _ if report
+            .answered_at
+            .is_none_or(|at| now.since(at) > signal.stale_after) =>
+        {
+            Err(PodUnknown::Engine {
+                engine: report.engine,
+                reason: report
+                    .answered_at
+                    .map_or(Absent::NotYet, |at| Absent::Stale(now.since(at))),
+                failure: report.failure.clone(),
+            })
+        }
+        _ => Ok(Number {
+            value: 0.0,
+            quality: Quality::Derived,
+        }),
+    }
+}
+
+/// The reason as an expression may be told it.
+fn absent(unknown: &PodUnknown) -> Absent {
+    match unknown {
+        PodUnknown::Device { reason, .. }
+        | PodUnknown::Engine {
+            reason,
+            failure: None,
+            ..
+        } => reason.clone(),
+        other => Absent::Failed(other.to_string()),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and the number is for a person"
+)]
+fn whole(number: f64) -> u64 {
+    number.ceil() as u64
+}

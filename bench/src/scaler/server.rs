@@ -7,7 +7,7 @@ use anyhow::Result;
 use rheostat_cluster::Store;
 use rheostat_fleet::{AgentEndpoint, Fleet, FleetOptions};
 use rheostat_reading::Clock;
-use rheostat_scaler::{Scaler, ScalerOptions};
+use rheostat_scaler::{Inquiries, Scaler, ScalerOptions};
 use rheostat_transport::ClientSecurity;
 use tokio::sync::watch;
 
@@ -44,7 +44,7 @@ pub(crate) fn serve_scaler(layout: &Layout) -> Result<()> {
             http_address: loopback,
             ..ScalerOptions::plaintext()
         };
-        let scaler = Scaler::start(options, clock, store, fleet, end).await?;
+        let scaler = Scaler::start(options, clock, store, fleet, Inquiries::default(), end).await?;
         println!("{}\n", scaler.grpc_address());
         scaler.finished().await?;
         Ok(())

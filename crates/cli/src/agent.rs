@@ -10,6 +10,7 @@ use rheostat_agent::{
 use rheostat_gpu::SamplerOptions;
 use rheostat_reading::Clock;
 
+use crate::inquiries::Switch;
 use crate::security::server_arguments;
 use crate::stop;
 
@@ -86,12 +87,6 @@ struct EngineArguments {
     /// Scrape loopback addresses too. For tests: a pod never has one.
     #[arg(long, env = "RHEOSTAT_ENGINE_ALLOW_LOOPBACK", hide = true)]
     engine_allow_loopback: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Switch {
-    On,
-    Off,
 }
 
 server_arguments! {

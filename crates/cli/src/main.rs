@@ -4,6 +4,7 @@ mod agent;
 mod demo;
 mod explain;
 mod gpu;
+mod inquiries;
 mod logging;
 mod scaler;
 mod security;

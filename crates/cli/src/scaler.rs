@@ -8,6 +8,7 @@ use rheostat_reading::Clock;
 use rheostat_scaler::{GRPC_PORT, HTTP_PORT, Scaler, ScalerOptions};
 use tokio::sync::watch;
 
+use crate::inquiries::InquiryArguments;
 use crate::security::{client_arguments, server_arguments};
 use crate::stop;
 
@@ -37,6 +38,8 @@ pub(crate) struct ScalerArguments {
         value_delimiter = ','
     )]
     namespaces: Vec<String>,
+    #[command(flatten)]
+    inquiries: InquiryArguments,
 }
 
 /// Where the agents are.
@@ -97,13 +100,14 @@ pub(crate) fn run(arguments: ScalerArguments) -> anyhow::Result<()> {
             ..WatchOptions::default()
         };
         let (cluster, _cluster_guard) = watch_cluster(client.clone(), watch, clock.clone());
+        let inquiries = arguments.inquiries.start(&client, &clock)?;
         let (endpoints, _endpoints_guard) = find_agents(arguments.agents, client, clock.clone())?;
         let security = arguments
             .agent_security
             .load()
             .context("connections to the agents")?;
         let fleet = Fleet::start(FleetOptions::new(security), clock.clone(), endpoints);
-        let scaler = Scaler::start(options, clock, cluster, fleet, shutdown).await?;
+        let scaler = Scaler::start(options, clock, cluster, fleet, inquiries, shutdown).await?;
         tracing::info!(grpc = %scaler.grpc_address(), http = %scaler.http_address(), "scaler started");
         scaler.finished().await?;
         Ok(())
@@ -138,13 +142,9 @@ fn find_agents(
         ));
     }
     let service = agents.agents_service;
-    let (namespace, name, port) = service
-        .split_once('/')
-        .and_then(|(namespace, rest)| rest.split_once(':').map(|(name, port)| (namespace, name, port)))
-        .filter(|(namespace, name, port)| ![namespace, name, port].iter().any(|part| part.is_empty()))
-        .ok_or_else(|| {
-            anyhow!("--agents-service {service:?} is not NAMESPACE/SERVICE:PORT-NAME, such as rheostat/rheostat-agent:grpc")
-        })?;
+    let (namespace, name, port) = named_port(&service).ok_or_else(|| {
+        anyhow!("--agents-service {service:?} is not NAMESPACE/SERVICE:PORT-NAME, such as rheostat/rheostat-agent:grpc")
+    })?;
     let found = watch_endpoints(client, namespace, name, port, WatchTiming::default(), clock);
     let service = service.clone();
     let (sender, receiver) = watch::channel(Vec::new());
@@ -184,4 +184,12 @@ fn find_agents(
         _fixed: None,
     };
     Ok((receiver, guard))
+}
+
+/// `NAMESPACE/SERVICE:PORT-NAME` in its parts.
+pub(crate) fn named_port(service: &str) -> Option<(&str, &str, &str)> {
+    let (namespace, rest) = service.split_once('/')?;
+    let (name, port) = rest.split_once(':')?;
+    let complete = ![namespace, name, port].iter().any(|part| part.is_empty());
+    complete.then_some((namespace, name, port))
 }

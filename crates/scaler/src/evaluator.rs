@@ -13,7 +13,9 @@ use rheostat_policy::{
 };
 use rheostat_reading::Timestamp;
 
+use crate::inquiries::{Findings, Wishes};
 use crate::join;
+use crate::plan::Plan;
 use crate::snapshot::{Snapshot, TriggerState, WorkloadState};
 
 /// Makes snapshots, and remembers of each trigger what the next one needs.
@@ -21,6 +23,7 @@ use crate::snapshot::{Snapshot, TriggerState, WorkloadState};
 pub struct Evaluator {
     known: HashMap<WorkloadId, Known>,
     panics: u64,
+    wishes: Wishes,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ struct KnownTrigger {
     definition: TriggerDefinition,
     parsed: Arc<Result<Parsed, TriggerError>>,
     memory: Memory,
+    /// `None` where nothing has to be found out for it.
+    plan: Option<Plan>,
 }
 
 /// What the scaler knows at one moment, before it is evaluated.
@@ -44,6 +49,8 @@ pub struct Sources<'a> {
     pub cluster: &'a rheostat_cluster::Snapshot,
     /// What the agents say.
     pub fleet: &'a FleetView,
+    /// What the scaler has found out by itself.
+    pub findings: &'a Findings,
 }
 
 /// How long what the API server said stays good while it cannot be asked. Long enough for its
@@ -56,6 +63,7 @@ impl Evaluator {
     pub fn evaluate(&mut self, now: Timestamp, sources: &Sources<'_>) -> Snapshot {
         let cluster = sources.cluster;
         let workloads = cluster.workloads();
+        self.wishes = Wishes::default();
         let states = workloads
             .iter()
             .map(|workload| Arc::new(self.workload(now, workload, sources)))
@@ -70,6 +78,11 @@ impl Evaluator {
             workloads: states,
             unfounded,
         }
+    }
+
+    /// What the last evaluation wants to be found out for the next one.
+    pub fn take_wishes(&mut self) -> Wishes {
+        std::mem::take(&mut self.wishes)
     }
 
     /// How often the evaluation of a workload panicked: a defect that costs only that workload.
@@ -92,23 +105,25 @@ impl Evaluator {
             .unwrap_or_else(|| (workload.id.clone(), Known::default()));
         known.follow(workload);
         let mut panics = 0;
+        let wishes = &mut self.wishes;
         let triggers = known
             .triggers
             .iter_mut()
             .map(|trigger| {
-                catch_unwind(AssertUnwindSafe(|| trigger.evaluate(now, workload, sources))).unwrap_or_else(
-                    |_| {
-                        panics += 1;
-                        let reason =
-                            "the evaluation failed inside Rheostat: a defect, please report it".to_owned();
-                        TriggerState::error(
-                            trigger.definition.index,
-                            Arc::clone(&trigger.parsed),
-                            ErrorKind::Unavailable,
-                            reason,
-                        )
-                    },
-                )
+                catch_unwind(AssertUnwindSafe(|| {
+                    trigger.evaluate(now, workload, sources, wishes)
+                }))
+                .unwrap_or_else(|_| {
+                    panics += 1;
+                    let reason =
+                        "the evaluation failed inside Rheostat: a defect, please report it".to_owned();
+                    TriggerState::error(
+                        trigger.definition.index,
+                        Arc::clone(&trigger.parsed),
+                        ErrorKind::Unavailable,
+                        reason,
+                    )
+                })
             })
             .collect();
         self.panics += panics;
@@ -166,6 +181,7 @@ impl Known {
                     definition: definition.clone(),
                     parsed,
                     memory,
+                    plan: None,
                 }
             })
             .collect();
@@ -173,7 +189,14 @@ impl Known {
 }
 
 impl KnownTrigger {
-    fn evaluate(&mut self, now: Timestamp, workload: &Workload, sources: &Sources<'_>) -> TriggerState {
+    fn evaluate(
+        &mut self,
+        now: Timestamp,
+        workload: &Arc<Workload>,
+        sources: &Sources<'_>,
+        wishes: &mut Wishes,
+    ) -> TriggerState {
+        self.plan(workload, sources.findings, wishes);
         let parsed = Arc::clone(&self.parsed);
         let index = self.definition.index;
         match self.answer(now, workload, sources) {
@@ -192,6 +215,24 @@ impl KnownTrigger {
                 TriggerState::error(index, parsed, kind, reason)
             }
         }
+    }
+
+    /// Sees to it that what the trigger needs is found out.
+    fn plan(&mut self, workload: &Arc<Workload>, findings: &Findings, wishes: &mut Wishes) {
+        let Ok(Parsed { trigger, .. }) = self.parsed.as_ref() else {
+            return;
+        };
+        let needs = trigger.needs();
+        if needs.engine.is_none() && needs.outside.is_empty() {
+            return;
+        }
+        let plan = self
+            .plan
+            .take()
+            .filter(|plan| plan.is_current(workload, findings));
+        let plan = plan.unwrap_or_else(|| Plan::new(workload, needs, findings));
+        plan.wish(needs, wishes);
+        self.plan = Some(plan);
     }
 
     fn answer(
@@ -226,14 +267,17 @@ impl KnownTrigger {
                 reason,
             });
         }
-        let pods = join::pods(workload, sources.fleet, trigger, now);
+        let pods = join::pods(workload, sources, self.plan.as_ref(), trigger, now);
+        let outside = self
+            .plan
+            .as_ref()
+            .map_or_else(Vec::new, |plan| plan.outside(sources.findings, now));
         let input = Input {
             now,
             replicas: target.spec_replicas,
             pods: &pods,
             manual,
-            // Prometheus, Kueue and Jobs are not asked yet; what is not given counts as such.
-            outside: &[],
+            outside: &outside,
         };
         let evaluation = evaluate(trigger, metric_type, &input);
         let idle_period = match workload.id.kind {

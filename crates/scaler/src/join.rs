@@ -1,4 +1,5 @@
-//! Pods, the devices they hold, and what was read of them: the input of a trigger's evaluation.
+//! Pods, the devices they hold, their engines, and what was read of them: the input of a trigger's
+//! evaluation.
 //!
 //! The one place where Kubernetes' view and the agents' view meet. A workload sees only devices
 //! that the kubelet says its own pods hold (invariant 3).
@@ -11,16 +12,21 @@ use rheostat_fleet::{ClaimView, DeviceView, FleetView, NodeView, SourceState};
 use rheostat_policy::{Claim, DeviceInput, PodInput, PodState, Trigger, Unseen};
 use rheostat_reading::{Absent, Observed, Quantity, Readings, Timestamp};
 
-/// The pods of `workload` with what `trigger` wants to know of their devices at `now`.
+use crate::evaluator::Sources;
+use crate::plan::Plan;
+
+/// The pods of `workload` with what `trigger` wants to know of their devices and engines at `now`.
 ///
 /// Finished pods are left out: they hold nothing, whatever an old kubelet lists
 /// (kubernetes/kubernetes #119423).
 pub(crate) fn pods(
     workload: &Workload,
-    fleet: &FleetView,
+    sources: &Sources<'_>,
+    plan: Option<&Plan>,
     trigger: &Trigger,
     now: Timestamp,
 ) -> Vec<PodInput> {
+    let Sources { fleet, findings, .. } = sources;
     workload
         .pods
         .iter()
@@ -35,11 +41,17 @@ pub(crate) fn pods(
                 // Nobody looks at them.
                 _ => Ok(Vec::new()),
             };
+            let engine = match (plan, state) {
+                (Some(plan), PodState::Ready) if needs.engine.is_some() => {
+                    plan.engine(&pod.name, findings, fleet, now)
+                }
+                _ => Err(Unseen::EngineNotAsked),
+            };
             PodInput {
                 name: pod.name.as_str().into(),
                 state,
                 devices,
-                engine: Err(Unseen::EngineNotAsked),
+                engine,
             }
         })
         .collect()

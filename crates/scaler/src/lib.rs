@@ -1,21 +1,28 @@
 //! The scaler: answers KEDA from memory.
 //!
 //! Once a second every workload's triggers are evaluated into an immutable [`Snapshot`], from what
-//! the Kubernetes API says (`rheostat-cluster`) and what the agents say (`rheostat-fleet`). KEDA's
+//! the Kubernetes API says (`rheostat-cluster`), what the agents say (`rheostat-fleet`) and what the
+//! scaler has asked by itself ([`Inquiries`]). What the evaluation needs to know is asked for
+//! afterwards ([`Wishes`]), so that evaluating never waits. KEDA's
 //! calls, `/metrics` and `explain` only read the newest snapshot. Replicas of the scaler share
 //! nothing and give the same answers, since they see the same sources.
 
+mod assignment;
+mod engine_targets;
 mod evaluator;
 mod http;
+mod inquiries;
 mod join;
 mod keda;
 mod metrics;
+mod plan;
 mod report;
 mod run;
 mod snapshot;
 mod state;
 
 pub use evaluator::{Evaluator, Sources};
+pub use inquiries::{Findings, Inquiries, Prometheus, Wishes};
 pub use keda::StreamLimits;
 pub use report::{AnswerReport, DeviceReport, PodReport, TargetReport, TriggerReport, WorkloadReport};
 pub use run::{GRPC_PORT, HTTP_PORT, Scaler, ScalerError, ScalerOptions};

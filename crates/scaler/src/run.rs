@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::evaluator::{Evaluator, Sources};
 use crate::http;
+use crate::inquiries::{Inquirer, Inquiries};
 use crate::keda::{KedaService, StreamLimits};
 use crate::metrics::Calls;
 use crate::snapshot::{Publisher, Snapshots};
@@ -96,7 +97,7 @@ impl ScalerOptions {
 }
 
 impl Scaler {
-    /// Opens the ports and begins to answer, from `cluster` and `fleet`, until `shutdown`.
+    /// Opens the ports and begins to answer, from `cluster`, `fleet` and `inquiries`, until `shutdown`.
     ///
     /// # Errors
     ///
@@ -106,6 +107,7 @@ impl Scaler {
         clock: Clock,
         cluster: Store,
         fleet: Fleet,
+        inquiries: Inquiries,
         shutdown: CancellationToken,
     ) -> Result<Self, ScalerError> {
         let grpc = listen(options.grpc_address, &options.grpc_security).await?;
@@ -117,6 +119,7 @@ impl Scaler {
             clock,
             cluster,
             fleet,
+            inquiries: inquiries.stats(),
             snapshots: snapshots.clone(),
             calls: Arc::new(Calls::default()),
             evaluations: Counter::default(),
@@ -129,6 +132,7 @@ impl Scaler {
         let mut tasks = JoinSet::new();
         tasks.spawn(evaluate(
             Arc::clone(&state),
+            Inquirer::new(inquiries),
             publisher,
             options.period,
             shutdown.clone(),
@@ -203,6 +207,7 @@ impl Scaler {
 /// Evaluates every period, and soon after each change in the cluster.
 async fn evaluate(
     state: Arc<State>,
+    mut inquirer: Inquirer,
     publisher: Publisher,
     period: Duration,
     shutdown: CancellationToken,
@@ -224,18 +229,22 @@ async fn evaluate(
         let evaluated = tokio::task::spawn_blocking(move || {
             let (cluster, fleet) = (sources.cluster.snapshot(), sources.fleet.view());
             let now = sources.clock.now();
+            let fleet = inquirer.stand_in(&fleet, now);
+            let findings = inquirer.findings();
             let snapshot = evaluator.evaluate(
                 now,
                 &Sources {
                     cluster: &cluster,
                     fleet: &fleet,
+                    findings: &findings,
                 },
             );
-            (evaluator, snapshot)
+            inquirer.ask(now, evaluator.take_wishes(), &sources.fleet, &fleet);
+            (evaluator, inquirer, snapshot)
         });
         let snapshot;
         let panics = state.panics.get();
-        (evaluator, snapshot) = evaluated.await.map_err(ScalerError::Evaluation)?;
+        (evaluator, inquirer, snapshot) = evaluated.await.map_err(ScalerError::Evaluation)?;
         publisher.publish(snapshot);
         state.evaluations.inc();
         state.panics.add(evaluator.panics().saturating_sub(panics));

@@ -6,6 +6,7 @@ use rheostat_fleet::Fleet;
 use rheostat_promtext::{Counter, Histogram};
 use rheostat_reading::{Clock, Timestamp};
 
+use crate::inquiries::InquiryStats;
 use crate::metrics::Calls;
 use crate::snapshot::Snapshots;
 
@@ -16,6 +17,7 @@ pub(crate) struct State {
     pub(crate) started_at: Timestamp,
     pub(crate) cluster: Store,
     pub(crate) fleet: Fleet,
+    pub(crate) inquiries: InquiryStats,
     pub(crate) snapshots: Snapshots,
     pub(crate) calls: Arc<Calls>,
     pub(crate) evaluations: Counter,

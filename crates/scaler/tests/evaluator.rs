@@ -11,7 +11,7 @@ use rheostat_cluster::{Store, Workload};
 use rheostat_fleet::Fleet;
 use rheostat_policy::Answer;
 use rheostat_reading::{Clock, Timestamp};
-use rheostat_scaler::{Evaluator, Sources};
+use rheostat_scaler::{Evaluator, Findings, Sources};
 use support::{snapshot, workload};
 
 const TRIGGER: &[(&str, &str)] = &[
@@ -44,6 +44,7 @@ fn answers(history: &[Second]) -> Vec<Answer> {
             let sources = Sources {
                 cluster: &store.snapshot(),
                 fleet: &fleet.view(),
+                findings: &Findings::default(),
             };
             let snapshot = evaluator.evaluate(clock.now(), &sources);
             snapshot.workloads()[0].triggers[0].answer.clone()
@@ -124,6 +125,7 @@ fn a_workload_that_leaves_is_forgotten() {
         let sources = Sources {
             cluster: &store.snapshot(),
             fleet: &fleet.view(),
+            findings: &Findings::default(),
         };
         evaluator.evaluate(clock.now(), &sources).workloads().len()
     };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rheostat_cluster::{Store, StoreWriter};
 use rheostat_fleet::{AgentEndpoint, Fleet, FleetOptions, FleetWriter};
 use rheostat_reading::Clock;
-use rheostat_scaler::{Scaler, ScalerOptions};
+use rheostat_scaler::{Inquiries, Scaler, ScalerOptions};
 use rheostat_transport::ClientSecurity;
 use support::{eventually, options, snapshot, workload};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,9 +28,16 @@ async fn scaler() -> (Scaler, StoreWriter, FleetWriter) {
         period: Duration::from_millis(50),
         ..options()
     };
-    let scaler = Scaler::start(options, clock, store, fleet, CancellationToken::new())
-        .await
-        .unwrap();
+    let scaler = Scaler::start(
+        options,
+        clock,
+        store,
+        fleet,
+        Inquiries::default(),
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap();
     (scaler, cluster, writer)
 }
 
@@ -160,9 +167,16 @@ async fn readiness_waits_for_the_agents_but_not_for_ever() {
         period: Duration::from_millis(50),
         ..options()
     };
-    let scaler = Scaler::start(options, clock, store, fleet, CancellationToken::new())
-        .await
-        .unwrap();
+    let scaler = Scaler::start(
+        options,
+        clock,
+        store,
+        fleet,
+        Inquiries::default(),
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap();
     let address = scaler.http_address();
     let waits = |page: &(u16, String)| page.0 == 503 && page.1.contains("127.0.0.1:1");
     eventually(|| get(address, "/readyz", "*/*"), waits).await;

@@ -11,7 +11,7 @@ use rheostat_fleet::{Fleet, FleetWriter};
 use rheostat_proto::agent;
 use rheostat_proto::keda::external_scaler_client::ExternalScalerClient;
 use rheostat_reading::Clock;
-use rheostat_scaler::{Scaler, StreamLimits};
+use rheostat_scaler::{Inquiries, Scaler, StreamLimits};
 use support::{absent, device, eventually, keda, metrics, object, options, pod, snapshot, workload};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -42,9 +42,16 @@ async fn fixture(streams: StreamLimits) -> Fixture {
         streams,
         ..options()
     };
-    let scaler = Scaler::start(options, clock, store, view, shutdown.clone())
-        .await
-        .unwrap();
+    let scaler = Scaler::start(
+        options,
+        clock,
+        store,
+        view,
+        Inquiries::default(),
+        shutdown.clone(),
+    )
+    .await
+    .unwrap();
     let keda = keda(scaler.grpc_address()).await;
     Fixture {
         cluster,

@@ -1,8 +1,9 @@
-//! The real parts: agents on the fake driver, kubelets, the scaler; and the models of KEDA and the
+//! The real parts: agents on the fake driver, kubelets, engines' HTTP, the scaler; and the models of KEDA and the
 //! HPA that ask it. Time is one clock for all of them, which moves only when the demo moves it.
 
 mod autoscale;
 mod cluster;
+mod engines;
 mod explain;
 mod node;
 
@@ -13,7 +14,7 @@ use anyhow::{Context as _, bail};
 use rheostat_cluster::Store;
 use rheostat_fleet::{AgentEndpoint, Fleet, FleetOptions, FleetView, SourceState};
 use rheostat_reading::{Clock, ManualClock, Timestamp};
-use rheostat_scaler::{Scaler, ScalerOptions, Snapshots};
+use rheostat_scaler::{Inquiries, Scaler, ScalerOptions, Snapshots};
 use rheostat_transport::ClientSecurity;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use tonic::transport::Endpoint;
 use autoscale::Autoscale;
 pub(crate) use autoscale::Change;
 use cluster::ClusterStage;
+use engines::{EngineStage, Expected};
 pub(crate) use explain::Sight;
 use node::NodeStage;
 
@@ -38,6 +40,7 @@ pub(crate) struct Stage {
     pace: Pace,
     nodes: Vec<NodeStage>,
     cluster: ClusterStage,
+    engines: EngineStage,
     fleet: Fleet,
     snapshots: Snapshots,
     scaler: tokio::task::JoinHandle<Result<(), rheostat_scaler::ScalerError>>,
@@ -68,7 +71,7 @@ impl Stage {
     ///
     /// A part cannot start.
     pub(crate) async fn start(
-        world: &World,
+        world: &mut World,
         story: &Story,
         pace: Pace,
         library: &Path,
@@ -92,8 +95,10 @@ impl Stage {
         let fleet = Fleet::start(options, clock.clone(), endpoints);
 
         let (writer, store) = Store::new();
+        let mut engines = EngineStage::new(clock.clone(), story.seed);
+        engines.show(world).await?;
         let mut cluster = ClusterStage::new(writer);
-        cluster.show(world, story);
+        cluster.show(world, story, &engines);
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let options = ScalerOptions {
             grpc_address: loopback,
@@ -102,7 +107,7 @@ impl Stage {
             ..ScalerOptions::plaintext()
         };
         let shutdown = CancellationToken::new();
-        let scaler = Scaler::start(options, clock.clone(), store, fleet.clone(), shutdown.clone()).await?;
+        let scaler = Scaler::start(options, clock.clone(), store, fleet.clone(), Inquiries::default(), shutdown.clone()).await?;
         let snapshots = scaler.snapshots().clone();
         let channel = Endpoint::from_shared(format!("http://{}", scaler.grpc_address()))?.connect_lazy();
         let autoscales = story.manifests.iter();
@@ -115,6 +120,7 @@ impl Stage {
             pace,
             nodes,
             cluster,
+            engines,
             fleet,
             snapshots,
             scaler: tokio::spawn(scaler.finished()),
@@ -123,6 +129,7 @@ impl Stage {
             _endpoints: endpoints_sender,
             _directory: directory,
         };
+        let world = &*world;
         stage
             .wait(|view| stage.all_known(view, world))
             .await
@@ -130,20 +137,41 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Moves time to the world's, shows the world to the real parts, and waits until what they know
+    /// Moves time to the world's, lets the engines take what has come, shows the world to the real
+    /// parts, and waits until what they know
     /// is not older than it would be at this speed on a machine with nothing else to do. Time stands
     /// still meanwhile, so that a slow machine makes a slower day and not a wrong one.
     ///
     /// # Errors
     ///
     /// A part has died or does not keep up at all.
-    pub(crate) async fn show(&mut self, world: &World, story: &Story) -> anyhow::Result<()> {
+    pub(crate) async fn show(&mut self, world: &mut World, story: &Story) -> anyhow::Result<()> {
         self.hand.set(moment(world.now()));
+        self.engines.show(world).await?;
+        let world = &*world;
         for node in &mut self.nodes {
             node.show(world)?;
         }
-        self.cluster.show(world, story);
+        self.cluster.show(world, story, &self.engines);
         self.wait(|view| self.up_to_date(view, world)).await
+    }
+
+    /// The engine in `pod` hangs from now on.
+    ///
+    /// # Errors
+    ///
+    /// It has stopped.
+    pub(crate) async fn hang(&mut self, pod: &str) -> anyhow::Result<()> {
+        self.engines.hang(pod).await
+    }
+
+    /// The engine in `pod` is restarted.
+    ///
+    /// # Errors
+    ///
+    /// It cannot listen.
+    pub(crate) async fn restart(&mut self, pod: &str, world: &mut World) -> anyhow::Result<()> {
+        self.engines.restart(pod, world).await
     }
 
     /// Lets KEDA and the HPA do what is due for workload number `index`.
@@ -263,6 +291,26 @@ impl Stage {
             return Err(format!(
                 "the scaler's last evaluation is {evaluated:?} old (simulated)"
             ));
+        }
+        self.engines_heard(view, world)
+    }
+
+    /// Whether the agents have lately heard each engine that does not hang.
+    fn engines_heard(&self, view: &FleetView, world: &World) -> Result<(), String> {
+        let (now, patience) = (self.clock.now(), self.pace.engine_patience());
+        for Expected { node, address, since } in self.engines.expected(world) {
+            let place = format!("@{address}#");
+            let engines = view.node(&node).map_or(&[][..], |node| node.engines());
+            let known = engines.iter().find(|engine| engine.target.0.contains(&place));
+            let answered = known.and_then(|engine| engine.report.answered_at);
+            let unheard = now.since(answered.map_or(since, |at| at.max(since)));
+            if unheard > patience {
+                let failure = known.and_then(|engine| engine.report.failure.clone());
+                let failure = failure.unwrap_or_default();
+                return Err(format!(
+                    "the agent of {node} has not heard the engine at {address} for {unheard:?} (simulated) {failure}"
+                ));
+            }
         }
         Ok(())
     }

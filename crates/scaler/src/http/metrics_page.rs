@@ -3,6 +3,7 @@
 
 use rheostat_promtext::{EncodeError, Encoder, Format, Kind};
 
+use crate::inquiries::InquiryStats;
 use crate::report::basis;
 use crate::snapshot::{TriggerState, WorkloadState};
 use crate::state::State;
@@ -11,6 +12,7 @@ pub(super) fn page(state: &State, format: Format) -> Result<String, EncodeError>
     let mut encoder = Encoder::new(format);
     scaler(&mut encoder, state)?;
     sources(&mut encoder, state)?;
+    inquiries(&mut encoder, &state.inquiries)?;
     triggers(&mut encoder, state)?;
     Ok(encoder.finish())
 }
@@ -129,6 +131,90 @@ fn sources(encoder: &mut Encoder, state: &State) -> Result<(), EncodeError> {
         watches.sample(&labels, f64::from(u8::from(current)))?;
     }
     Ok(())
+}
+
+/// What the scaler asks by itself.
+fn inquiries(encoder: &mut Encoder, stats: &InquiryStats) -> Result<(), EncodeError> {
+    if let Some(scraper) = &stats.scraper {
+        engines(encoder, scraper)?;
+    }
+    if let Some(sampler) = &stats.prometheus {
+        let servers = sampler.stats();
+        let mut queries = encoder.family(
+            "rheostat_scaler_prometheus_queries_total",
+            Kind::Counter,
+            "",
+            "Queries that were sent to a Prometheus, answered or not.",
+        )?;
+        for (server, stats) in &servers {
+            queries.sample(&[("server", server)], stats.queries.value())?;
+        }
+        let mut failures = encoder.family(
+            "rheostat_scaler_prometheus_failures_total",
+            Kind::Counter,
+            "",
+            "Queries to a Prometheus that failed, by why.",
+        )?;
+        for (server, stats) in &servers {
+            for (reason, count) in stats.failures() {
+                #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+                failures.sample(&[("server", server), ("reason", reason)], count as f64)?;
+            }
+        }
+    }
+    if let Some(dcgm) = &stats.dcgm {
+        let exporters = dcgm.exporters();
+        let mut answering = encoder.family(
+            "rheostat_scaler_dcgm_exporter_answering",
+            Kind::Gauge,
+            "",
+            "Whether a dcgm-exporter's page was read when it was last fetched (1) or not (0).",
+        )?;
+        for (endpoint, exporter) in &exporters {
+            let fine = exporter.view.is_some() && exporter.failure.is_none();
+            let address = endpoint.address.to_string();
+            let labels = [("address", address.as_str()), ("node", &endpoint.node)];
+            answering.sample(&labels, f64::from(u8::from(fine)))?;
+        }
+    }
+    Ok(())
+}
+
+fn engines(encoder: &mut Encoder, stats: &rheostat_scraper::Stats) -> Result<(), EncodeError> {
+    #[expect(clippy::cast_precision_loss, reason = "a count of engines")]
+    encoder
+        .family(
+            "rheostat_scaler_engines",
+            Kind::Gauge,
+            "",
+            "Engines that this scaler scrapes itself, since no agent does.",
+        )?
+        .sample(&[], stats.endpoints() as f64)?;
+    encoder
+        .family(
+            "rheostat_scaler_engine_scrapes_total",
+            Kind::Counter,
+            "",
+            "Scrapes of engines by this scaler itself.",
+        )?
+        .sample(&[], stats.scrapes.value())?;
+    let mut failures = encoder.family(
+        "rheostat_scaler_engine_scrape_failures_total",
+        Kind::Counter,
+        "",
+        "Scrapes of engines by this scaler itself that failed, by why.",
+    )?;
+    for (kind, count) in stats.failures() {
+        failures.sample(&[("reason", kind.name())], count.value())?;
+    }
+    encoder
+        .family(
+            "rheostat_scaler_engine_scrape_duration_seconds",
+            Kind::Histogram,
+            "seconds",
+            "How long scrapes of engines by this scaler itself took.",
+        )?
+        .histogram(&[], &stats.durations.snapshot())
 }
 
 fn triggers(encoder: &mut Encoder, state: &State) -> Result<(), EncodeError> {

@@ -1,0 +1,199 @@
+//! What one trigger of one workload needs to be found out, and where the answers are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_cluster::{Queue, QueueRef, Values, Work, Workload};
+use rheostat_engines::{EngineReport, TargetId};
+use rheostat_fleet::FleetView;
+use rheostat_policy::{EngineNeeds, KueueCount, Needs, OutsideSource, PrometheusQuery, Unseen};
+use rheostat_prometheus::{QueryId, QueryResult, Servers};
+use rheostat_reading::{Absent, Amount, Observed, Quality, Reading, Timestamp, Unit};
+
+use crate::assignment::Wanted;
+use crate::engine_targets::{PodTarget, pod_targets, value_refs};
+use crate::inquiries::{Findings, Wishes};
+
+/// Made anew when the workload, a Secret or the servers change.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    workload: Arc<Workload>,
+    values: Values,
+    servers: Arc<Servers>,
+    /// In the order of the workload's pods.
+    engines: Vec<PodTarget>,
+    /// In the order of [`Needs::outside`].
+    outside: Vec<Asked>,
+}
+
+/// Who knows a number of the workload.
+#[derive(Debug)]
+enum Asked {
+    Prometheus(PrometheusQuery, Result<QueryId, String>),
+    Queue(QueueRef, KueueCount),
+    UnfinishedJobs,
+}
+
+/// A report of our own this much younger than its period is preferred to the agent's: only our own
+/// samples span enough time for rates while the agent takes over.
+const OWN_IS_FRESH: u32 = 3;
+
+impl Plan {
+    pub(crate) fn new(workload: &Arc<Workload>, needs: &Needs, findings: &Findings) -> Self {
+        let engine = needs.engine.as_ref();
+        let asked = |source: &OutsideSource| Asked::new(source, workload, &findings.servers);
+        Self {
+            workload: Arc::clone(workload),
+            values: findings.values.clone(),
+            servers: Arc::clone(&findings.servers),
+            engines: engine.map_or_else(Vec::new, |EngineNeeds { selection, .. }| {
+                pod_targets(workload, selection, &findings.values)
+            }),
+            outside: needs.outside.iter().map(asked).collect(),
+        }
+    }
+
+    /// Whether it still holds.
+    pub(crate) fn is_current(&self, workload: &Arc<Workload>, findings: &Findings) -> bool {
+        Arc::ptr_eq(&self.workload, workload)
+            && self.values.is_same(&findings.values)
+            && Arc::ptr_eq(&self.servers, &findings.servers)
+    }
+
+    /// Adds what it wants to be found out.
+    pub(crate) fn wish(&self, needs: &Needs, wishes: &mut Wishes) {
+        if let Some(engine) = &needs.engine {
+            let namespace = &self.workload.id.namespace;
+            wishes.values.extend(value_refs(namespace, &engine.selection));
+        }
+        let engines = self.engines.iter().filter_map(|one| {
+            let (id, target) = one.target.as_ref().ok()?;
+            Some(Wanted {
+                id: id.clone(),
+                target: Arc::clone(target),
+                node: one.node.clone(),
+            })
+        });
+        wishes.engines.extend(engines);
+        for asked in &self.outside {
+            match asked {
+                Asked::Prometheus(_, Ok(query)) => drop(wishes.queries.insert(query.clone())),
+                Asked::Queue(queue, _) => drop(wishes.queues.insert(queue.clone())),
+                Asked::Prometheus(_, Err(_)) | Asked::UnfinishedJobs => {}
+            }
+        }
+    }
+
+    /// What the engine of `pod` said last, to whoever asked it.
+    pub(crate) fn engine(
+        &self,
+        pod: &str,
+        findings: &Findings,
+        fleet: &FleetView,
+        now: Timestamp,
+    ) -> Result<Arc<EngineReport>, Unseen> {
+        let place = self.engines.binary_search_by(|one| one.pod.as_str().cmp(pod));
+        let one = place
+            .ok()
+            .and_then(|place| self.engines.get(place))
+            .ok_or(Unseen::EngineNotAsked)?;
+        let (id, target) = one.target.as_ref().map_err(|reason| Unseen::EngineUnreachable {
+            reason: reason.clone(),
+        })?;
+        let own = findings.engines.get(id);
+        let agents = of_agent(fleet, &one.node, id);
+        let own_is_fresh = |own: &Arc<EngineReport>| {
+            let fresh = target.endpoint.period * OWN_IS_FRESH;
+            own.answered_at.is_some_and(|at| now.since(at) < fresh)
+        };
+        let report = match (own, agents) {
+            (Some(own), _) if own_is_fresh(own) => own,
+            (Some(own), Some(agents)) if own.answered_at > agents.answered_at => own,
+            (_, Some(agents)) => agents,
+            (Some(own), None) => own,
+            (None, None) => return Err(Unseen::EngineNotAsked),
+        };
+        Ok(Arc::clone(report))
+    }
+
+    /// The numbers of the workload, in the order of [`Needs::outside`].
+    pub(crate) fn outside(&self, findings: &Findings, now: Timestamp) -> Vec<Observed> {
+        let observe = |asked: &Asked| match asked {
+            Asked::Prometheus(query, Ok(id)) => of_prometheus(query, findings.queries.get(id)),
+            Asked::Prometheus(_, Err(reason)) => Err(Absent::Failed(reason.clone())),
+            Asked::Queue(queue, count) => of_queue(findings.work.get(queue), *count),
+            Asked::UnfinishedJobs => self.unfinished_jobs(now),
+        };
+        self.outside.iter().map(observe).collect()
+    }
+
+    fn unfinished_jobs(&self, now: Timestamp) -> Observed {
+        match &self.workload.target {
+            Ok(target) => {
+                let at = target.stale.as_ref().map_or(now, |stale| stale.since);
+                reading(f64::from(target.spec_replicas), at)
+            }
+            Err(problem) => Err(Absent::Failed(problem.to_string())),
+        }
+    }
+}
+
+impl Asked {
+    fn new(source: &OutsideSource, workload: &Workload, servers: &Servers) -> Self {
+        let namespace = &workload.id.namespace;
+        match source {
+            OutsideSource::Prometheus(query) => {
+                let bound = servers.bind(&query.server, namespace, &query.query);
+                Self::Prometheus(query.clone(), bound.map_err(|error| error.to_string()))
+            }
+            OutsideSource::Kueue(kueue) => Self::Queue(
+                QueueRef {
+                    namespace: namespace.clone(),
+                    queue: Queue::Local(kueue.queue.clone()),
+                },
+                kueue.count,
+            ),
+            OutsideSource::UnfinishedJobs => Self::UnfinishedJobs,
+        }
+    }
+}
+
+fn of_agent<'a>(fleet: &'a FleetView, node: &str, id: &TargetId) -> Option<&'a Arc<EngineReport>> {
+    Some(&fleet.node(node)?.engine(id)?.report)
+}
+
+fn of_prometheus(query: &PrometheusQuery, result: Option<&Arc<QueryResult>>) -> Observed {
+    let result = result.ok_or(Absent::NotYet)?;
+    match (&result.answered, &result.failed) {
+        // However old: its time says so, and the trigger says how old is too old.
+        (Some(answered), _) => {
+            let number = query.number(&answered.answer.data.values())?;
+            reading(number, answered.asked_at)
+        }
+        (None, Some(failed)) => Err(Absent::Failed(failed.reason.clone())),
+        (None, None) => Err(Absent::NotYet),
+    }
+}
+
+fn of_queue(work: Option<&Result<Work, String>>, count: KueueCount) -> Observed {
+    let work = work
+        .ok_or(Absent::NotYet)?
+        .as_ref()
+        .map_err(|reason| Absent::Failed(reason.clone()))?;
+    let number = match count {
+        KueueCount::Workloads => work.items,
+        KueueCount::Gpus => work.gpus,
+    };
+    reading(f64::from(number), work.as_of)
+}
+
+fn reading(number: f64, at: Timestamp) -> Observed {
+    let amount = Amount::new(number, Unit::Count)
+        .ok_or_else(|| Absent::Failed(format!("{number} is no finite number")))?;
+    Ok(Reading {
+        amount,
+        at,
+        window: Duration::ZERO,
+        quality: Quality::Measured,
+    })
+}

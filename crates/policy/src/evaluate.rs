@@ -1,4 +1,4 @@
-use rheostat_expression::{Answer, Expression, Outcome as Result_, Value};
+use rheostat_expression::{Answer, Expression, Outcome as Computed, Value};
 use rheostat_reading::{Absent, EngineQuantity, Quality, Unit};
 
 use crate::hpa::{DEFAULT_TOLERANCE, hpa_desired, to_milli, value_for};
@@ -321,19 +321,19 @@ impl Work<'_> {
         let outcome = expression.evaluate(&values);
         self.activation_values = values;
         match outcome {
-            Result_::Known {
+            Computed::Known {
                 answer: Answer::Condition(holds),
                 ..
             } => (Activity::Condition { holds }, holds),
-            Result_::Known {
+            Computed::Known {
                 answer: Answer::Number(compared),
                 ..
             } if compared > self.trigger.activation => (Activity::Busy { compared }, true),
-            Result_::Known {
+            Computed::Known {
                 answer: Answer::Number(compared),
                 ..
             } => (Activity::Idle { compared }, false),
-            Result_::Absent(_) => (Activity::Unclear, self.input.replicas > 0),
+            Computed::Absent(_) => (Activity::Unclear, self.input.replicas > 0),
         }
     }
 
@@ -446,19 +446,15 @@ impl Work<'_> {
 
     /// Why the first pod without it has no number of the signal at `place`.
     fn reason(&self, place: usize) -> Absent {
-        let values = self.pods.iter().filter_map(|pod| {
-            pod.parts
-                .iter()
-                .any(|part| part.signal == place && part.number.is_err())
-                .then(|| pod_values(self.trigger, &pod.parts))
+        let lacking = self.pods.iter().find(|pod| {
+            let mut parts = pod.parts.iter();
+            parts.any(|part| part.signal == place && part.number.is_err())
         });
-        values
-            .filter_map(|values| match values.into_iter().nth(place) {
-                Some(Value::Absent(reason)) => Some(reason),
-                _ => None,
-            })
-            .next()
-            .unwrap_or(Absent::NotYet)
+        let values = lacking.map(|pod| pod_values(self.trigger, &pod.parts));
+        match values.and_then(|values| values.into_iter().nth(place)) {
+            Some(Value::Absent(reason)) => reason,
+            _ => Absent::NotYet,
+        }
     }
 
     /// The values of the names `ready` and `replicas`.

@@ -250,9 +250,10 @@ impl PodUnknown {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::NoDevice | Self::NoSuchDevice { .. } => true,
+            Self::NoDevice | Self::NoSuchDevice { .. } | Self::Unseen(Unseen::EngineUnreachable { .. }) => {
+                true
+            }
             Self::Device { reason, .. } | Self::Engine { reason, .. } => is_lasting(reason),
-            Self::Unseen(Unseen::EngineUnreachable { .. }) => true,
             Self::Expression { lasting, .. } => *lasting,
             Self::Unseen(_) | Self::NoneFinished { .. } => false,
         }

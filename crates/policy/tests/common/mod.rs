@@ -52,7 +52,7 @@ pub(crate) fn percent(value: f64) -> Observed {
 }
 
 /// A device of which `observed` was read, of the quantity with that unit or of all of them.
-pub(crate) fn device(observed: Observed) -> DeviceInput {
+pub(crate) fn device(observed: &Observed) -> DeviceInput {
     let mut readings = Readings::new();
     for quantity in [
         Quantity::Utilization,
@@ -78,7 +78,7 @@ pub(crate) fn ready(devices: Vec<Observed>) -> PodInput {
     PodInput {
         name: "pod".into(),
         state: PodState::Ready,
-        devices: Ok(devices.into_iter().map(device).collect()),
+        devices: Ok(devices.into_iter().map(|observed| device(&observed)).collect()),
         engine: Err(Unseen::EngineNotAsked),
     }
 }

@@ -24,7 +24,10 @@ mod state;
 pub use evaluator::{Evaluator, Sources};
 pub use inquiries::{Findings, Inquiries, Prometheus, Wishes};
 pub use keda::StreamLimits;
-pub use report::{AnswerReport, DeviceReport, PodReport, TargetReport, TriggerReport, WorkloadReport};
+pub use report::{
+    AnswerReport, DeviceReport, EngineReadingReport, NumberReport, ObservedReport, PodReport, TargetReport,
+    TriggerReport, WorkloadReport,
+};
 pub use run::{GRPC_PORT, HTTP_PORT, Scaler, ScalerError, ScalerOptions};
 pub use snapshot::{Snapshot, Snapshots, TriggerState, WorkloadState};
 

@@ -2,10 +2,10 @@ use std::fmt;
 
 use rheostat_cluster::{ScaleTarget, Workload};
 use rheostat_policy::{
-    Answer, Basis, Claim, DEFAULT_TOLERANCE, DeviceResult, Evaluation, MetricType, Outcome, PodResult,
-    PodState, hpa_desired,
+    Answer, Basis, Claim, DEFAULT_TOLERANCE, DeviceResult, EngineResult, Evaluation, MAIN_SIGNAL, MetricType,
+    Outcome, PodPart, PodResult, PodState, Trigger, WorkloadResult, hpa_desired,
 };
-use rheostat_reading::Timestamp;
+use rheostat_reading::{Observed, Timestamp};
 use serde::Serialize;
 
 use crate::snapshot::{TriggerState, WorkloadState};
@@ -75,9 +75,28 @@ pub struct TriggerReport {
     /// The way from the pods to the value in words, a line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<String>,
+    /// Signals that have one number for the whole workload.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<NumberReport>,
     /// Each pod that was looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodReport>,
+}
+
+/// A signal that has one number for the whole workload.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NumberReport {
+    /// The signal's name within the trigger.
+    pub signal: String,
+    /// The number, in the signal's base unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<f64>,
+    /// Seconds since it was taken; missing for a number of the moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<f64>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
 }
 
 /// What KEDA is told.
@@ -111,6 +130,28 @@ pub struct PodReport {
     /// Its devices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceReport>,
+    /// What its engine says, once for each signal that asks for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub engine: Vec<EngineReadingReport>,
+}
+
+/// What a pod's engine says for one signal.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EngineReadingReport {
+    /// The signal's name within the trigger.
+    pub signal: String,
+    /// Which engine it is, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<&'static str>,
+    /// What was read of it.
+    #[serde(flatten)]
+    pub observed: ObservedReport,
+    /// Why it could not be asked when it was last tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// What a person should know of the reading.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One device of a pod.
@@ -122,6 +163,14 @@ pub struct DeviceReport {
     pub model: String,
     /// Whether the pod has it for itself.
     pub claim: Claim,
+    /// What was read of it.
+    #[serde(flatten)]
+    pub observed: ObservedReport,
+}
+
+/// A reading, or why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ObservedReport {
     /// The reading, for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reading: Option<String>,
@@ -197,13 +246,16 @@ impl TriggerReport {
             }
             _ => Vec::new(),
         };
-        let pods = match evaluation {
-            Some(evaluation) if full => evaluation
-                .pods
-                .iter()
-                .map(|pod| PodReport::new(pod, now))
-                .collect(),
-            _ => Vec::new(),
+        let (pods, numbers) = match (trigger, evaluation) {
+            (Some(trigger), Some(evaluation)) if full => {
+                let pods = evaluation.pods.iter();
+                let numbers = evaluation.workload.iter();
+                (
+                    pods.map(|pod| PodReport::new(trigger, pod, now)).collect(),
+                    numbers.map(|one| NumberReport::new(trigger, one, now)).collect(),
+                )
+            }
+            _ => (Vec::new(), Vec::new()),
         };
         let warnings = match state.parsed.as_ref() {
             Ok(parsed) => parsed.warnings.iter().map(ToString::to_string).collect(),
@@ -218,6 +270,7 @@ impl TriggerReport {
             answer: AnswerReport::new(&state.answer),
             hpa_wants: evaluation.and_then(|evaluation| hpa_wants(workload, evaluation, &state.answer)),
             steps,
+            numbers,
             pods,
         }
     }
@@ -225,33 +278,17 @@ impl TriggerReport {
 
 impl AnswerReport {
     fn new(answer: &Answer) -> Self {
-        let basis = match answer {
-            Answer::Value {
-                basis: Basis::Current,
-                ..
-            } => "current",
-            Answer::Value {
-                basis: Basis::Held { .. },
-                ..
-            } => "held",
-            Answer::Value {
-                basis: Basis::Watching { .. },
-                ..
-            } => "watching",
-            Answer::AtZero => "at_zero",
-            Answer::Error { .. } => "error",
-        };
         Self {
             value: answer.value(),
             active: answer.active(),
-            basis,
+            basis: basis(answer),
             because: answer.to_string(),
         }
     }
 }
 
 impl PodReport {
-    fn new(pod: &PodResult, now: Timestamp) -> Self {
+    fn new(trigger: &Trigger, pod: &PodResult, now: Timestamp) -> Self {
         Self {
             name: pod.name.to_string(),
             state: pod.state,
@@ -267,23 +304,70 @@ impl PodReport {
                 .devices()
                 .map(|device| DeviceReport::new(device, now))
                 .collect(),
+            engine: pod
+                .engines()
+                .map(|(part, engine)| EngineReadingReport::new(trigger, part, engine, now))
+                .collect(),
         }
     }
 }
 
 impl DeviceReport {
     fn new(device: &DeviceResult, now: Timestamp) -> Self {
-        let reading = device.observed.as_ref().ok();
         Self {
             id: device.id.to_string(),
             model: device.model.to_string(),
             claim: device.claim,
+            observed: ObservedReport::new(&device.observed, now),
+        }
+    }
+}
+
+impl EngineReadingReport {
+    fn new(trigger: &Trigger, part: &PodPart, result: &EngineResult, now: Timestamp) -> Self {
+        Self {
+            signal: name_of(trigger, part.signal),
+            engine: result.engine.map(rheostat_engines::Engine::name),
+            observed: ObservedReport::new(&result.observed, now),
+            failure: result.failure.clone(),
+            notes: result.notes.clone(),
+        }
+    }
+}
+
+impl NumberReport {
+    fn new(trigger: &Trigger, result: &WorkloadResult, now: Timestamp) -> Self {
+        Self {
+            signal: name_of(trigger, result.signal),
+            number: result.number.as_ref().ok().copied(),
+            age_seconds: result.at.map(|at| now.since(at).as_secs_f64()),
+            absent: result.number.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+impl ObservedReport {
+    fn new(observed: &Observed, now: Timestamp) -> Self {
+        let reading = observed.as_ref().ok();
+        Self {
             reading: reading.map(|reading| reading.amount.to_string()),
             age_seconds: reading.map(|reading| reading.age(now).as_secs_f64()),
             window_seconds: reading.map(|reading| reading.window.as_secs_f64()),
             quality: reading.map(|reading| reading.quality.to_string()),
-            absent: device.observed.as_ref().err().map(ToString::to_string),
+            absent: observed.as_ref().err().map(ToString::to_string),
         }
+    }
+}
+
+/// What the signal at `place` is called: by its name in expressions, else by what it is.
+fn name_of(trigger: &Trigger, place: usize) -> String {
+    let Some(signal) = trigger.signals().get(place) else {
+        return String::new();
+    };
+    if signal.name == MAIN_SIGNAL {
+        signal.signal.name().to_owned()
+    } else {
+        signal.name.clone()
     }
 }
 

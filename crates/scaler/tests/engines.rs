@@ -89,10 +89,12 @@ impl Fixture {
         eventually(|| self.value(trigger), is).await.unwrap();
     }
 
-    async fn explained(&self) -> String {
+    /// What `/v1` says of the workload: to a person, or to a program.
+    async fn explained(&self, accept: &str) -> String {
         let address = self.scaler.http_address();
-        let request =
-            format!("GET /v1/workloads/team-a/chat HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET /v1/workloads/team-a/chat HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        );
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes())
             .await
@@ -149,23 +151,17 @@ async fn where_there_is_no_agent_the_scaler_asks_the_engines() {
     says(&two, 0, 0);
     fixture.until(VLLM, 8.0).await;
 
-    let explained = fixture.explained().await;
-    assert!(
-        explained.contains("vllm") && explained.contains("concurrency"),
-        "{explained}"
-    );
-
-    // Another tenant's workload, whose selector selects other pods, sees none of it.
-    let other = served_by(&[], VLLM);
-    let other = Workload {
-        id: rheostat_cluster::WorkloadId {
-            namespace: "team-b".into(),
-            ..other.id.clone()
-        },
-        ..other
-    };
-    fixture.cluster.apply(other);
-    fixture.until(VLLM, 8.0).await;
+    let explained = fixture.explained("text/plain").await;
+    for part in ["vllm", "engine.concurrency", " old"] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+    let explained = fixture.explained("application/json").await;
+    let (_, body) = explained.split_once("\r\n\r\n").unwrap();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let engine = &body["workloads"][0]["triggers"][0]["pods"][0]["engine"][0];
+    assert_eq!(engine["engine"], "vllm", "{body:#}");
+    assert_eq!(engine["reading"], "8", "{body:#}");
+    assert!(engine["age_seconds"].as_f64().unwrap() < 30.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +184,7 @@ async fn an_engine_that_hangs_votes_for_no_change() {
     engines[0].misbehave(Misbehaviour::Hang).await.unwrap();
     // Four that are read, and one that counts as exactly the target.
     fixture.until(VLLM, 4.0 * 32.0 + target).await;
-    let explained = fixture.explained().await;
+    let explained = fixture.explained("text/plain").await;
     assert!(explained.contains("chat-0"), "{explained}");
     engines[0].misbehave(Misbehaviour::None).await.unwrap();
     fixture.until(VLLM, 160.0).await;

@@ -1,8 +1,9 @@
 //! Everything on one machine, with no cluster and no GPU.
 //!
 //! Real: an agent for each of three nodes, each with its own copy of the fake NVML library loaded
-//! over the C ABI; a kubelet's PodResources socket for each of them to ask; the fleet, the scaler,
-//! and gRPC between all of them. In place of KEDA and the HPA controller: the exact models of
+//! over the C ABI; a kubelet's PodResources socket for each of them to ask; the HTTP of mock vLLM
+//! engines, one in each pod of a workload, which the agents scrape; the fleet, the scaler, and gRPC
+//! between all of them. In place of KEDA and the HPA controller: the exact models of
 //! `rheostat-kubescale`, which ask the scaler over its gRPC port as KEDA would. In place of
 //! everything else (pods, requests, cold starts): a small simulated world. The loop is closed: the
 //! replicas that are decided change the load of each GPU, which the driver reports, which the agents
@@ -10,7 +11,7 @@
 //!
 //! # Time
 //!
-//! One clock drives all parts. It moves a second at a time, `speed` times a second, and only when
+//! One clock drives all parts, the batches of the engines too. It moves a second at a time, `speed` times a second, and only when
 //! every part has kept up: a machine that is too slow makes a slower day, which is said, and not a
 //! wrong one.
 //!
@@ -80,7 +81,7 @@ const TRACE_TAKES: f64 = 60.0;
 pub async fn run(options: DemoOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let library = library(options.fake_nvml.as_deref())?;
     let trace = options.trace.as_deref().map(Trace::open).transpose()?;
-    let (story, world) = Story::new(options.seed, trace.as_ref())?;
+    let (story, mut world) = Story::new(options.seed, trace.as_ref())?;
     let speed = match (options.speed, &trace) {
         (Some(speed), _) => speed,
         (None, None) => SPEED,
@@ -92,7 +93,7 @@ pub async fn run(options: DemoOptions, shutdown: CancellationToken) -> anyhow::R
 
     let mut view = View::start(options.plain, &story, pace)?;
     let mut stage = tokio::select! {
-        started = Stage::start(&world, &story, pace, &library) => started?,
+        started = Stage::start(&mut world, &story, pace, &library) => started?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let played = play::play(&story, world, &mut stage, pace, &mut view, &shutdown).await;

@@ -108,9 +108,14 @@ impl Manifest {
                 selector: format!("app={}", self.metadata.name),
                 stale: None,
             }),
-            pods: pods.into_iter().map(Arc::new).collect(),
+            pods: by_name(pods).into_iter().map(Arc::new).collect(),
         }
     }
+}
+
+fn by_name(mut pods: Vec<cluster::Pod>) -> Vec<cluster::Pod> {
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    pods
 }
 
 fn definition((index, trigger): (usize, &keda::Trigger)) -> cluster::TriggerDefinition {

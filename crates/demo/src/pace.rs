@@ -14,6 +14,16 @@ const SHORTEST_PERIOD: Duration = Duration::from_millis(30);
 /// and sending take up to one period each.
 const PERIODS_BEHIND: u32 = 4;
 
+/// An engine is not asked more often than this: six of them shall fit beside the rest.
+const SHORTEST_SCRAPE: Duration = Duration::from_millis(150);
+
+/// The period of scraping in the trigger, simulated.
+const SCRAPE_PERIOD: Duration = Duration::from_secs(2);
+
+/// What engines say may not get older than this, simulated, whatever the speed: the trigger's
+/// `staleAfter` is longer.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(45);
+
 impl Pace {
     /// `speed` simulated seconds a second.
     ///
@@ -50,6 +60,19 @@ impl Pace {
         self.period().mul_f64(self.speed)
     }
 
+    /// The speed at which engines are scraped: the demo's own as long as that is seldom enough.
+    pub(crate) fn scrape_speed(&self) -> f64 {
+        let fastest = SCRAPE_PERIOD.as_secs_f64() / SHORTEST_SCRAPE.as_secs_f64();
+        self.speed.min(fastest)
+    }
+
+    /// How old, simulated, may be what the scaler knows of an engine before time waits: two scrapes,
+    /// and as much as a snapshot.
+    pub(crate) fn engine_patience(&self) -> Duration {
+        let scrape = SCRAPE_PERIOD.mul_f64(self.speed / self.scrape_speed());
+        (scrape * 2 + self.patience()).min(ENGINE_PATIENCE)
+    }
+
     /// How old a snapshot may be, simulated, before time waits.
     pub(crate) fn patience(&self) -> Duration {
         self.simulated_period() * PERIODS_BEHIND
@@ -70,6 +93,14 @@ mod tests {
         assert!(
             fast.patience() <= Duration::from_secs(30),
             "within the triggers' staleAfter"
+        );
+        assert!((pace.scrape_speed() - 40.0 / 3.0).abs() < 1e-9, "every 150 ms");
+        assert_eq!(pace.engine_patience(), Duration::from_secs(10));
+        assert_eq!(fast.engine_patience(), ENGINE_PATIENCE);
+        let slow = Pace::new(2.0).unwrap();
+        assert_eq!(
+            (slow.scrape_speed(), slow.engine_patience()),
+            (2.0, Duration::from_secs(8))
         );
         for speed in [0.0, -1.0, f64::NAN, f64::INFINITY, 241.0] {
             assert!(Pace::new(speed).unwrap_err().to_string().contains("0.1 to 240"));

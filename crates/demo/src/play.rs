@@ -2,9 +2,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pace::Pace;
-use crate::record::{Entry, Record, Sample, Who, WorkloadSample};
-use crate::stage::Stage;
-use crate::story::{CHAT, Story};
+use crate::record::{Entry, Fall, Record, Sample, Trouble, Who, WorkloadSample};
+use crate::stage::{Sight, Stage};
+use crate::story::{CHAT, HANG_LASTS, LLM, Story};
 use crate::view::{Scene, View};
 use crate::world::{Happening, World, WorldEvent};
 
@@ -52,8 +52,9 @@ pub(crate) async fn play(
             note_event(&mut record, &world, event);
         }
         note_demand(&mut record, story, asked, world.now());
+        trouble(&mut record, story, stage, &mut world).await?;
         tokio::select! {
-            shown = stage.show(&world, story) => shown?,
+            shown = stage.show(&mut world, story) => shown?,
             () = shutdown.cancelled() => {}
         }
         if shutdown.is_cancelled() {
@@ -63,6 +64,14 @@ pub(crate) async fn play(
         for index in 0..world.workloads().len() {
             for change in stage.autoscale(index, &world).await {
                 world.set_replicas(index, u32::try_from(change.to).unwrap_or_default());
+                if index == LLM && change.to < change.from {
+                    record.falls.push(Fall {
+                        at: world.now(),
+                        from: change.from,
+                        to: change.to,
+                        waiting: world.workloads()[LLM].waiting(),
+                    });
+                }
                 record.entries.push(Entry {
                     at: world.now(),
                     workload: index,
@@ -74,6 +83,7 @@ pub(crate) async fn play(
             }
         }
         note_sight(&mut record, story, stage, &world);
+        note_engine(&mut record, story, stage, &world);
         if world.now() % SAMPLE_EVERY < 0.5 {
             record.samples.push(sample(&world, story));
         }
@@ -140,6 +150,81 @@ fn note_event(record: &mut Record, world: &World, event: WorldEvent) {
     });
 }
 
+/// Lets an engine of llm hang, and restarts it later.
+async fn trouble(
+    record: &mut Record,
+    story: &Story,
+    stage: &mut Stage,
+    world: &mut World,
+) -> anyhow::Result<()> {
+    let now = world.now();
+    let what = match &mut record.trouble {
+        None if story.engine_hangs(world) => {
+            let mut pods = world.workloads()[LLM].pods().iter();
+            let Some(pod) = pods.find(|pod| pod.works()).map(|pod| pod.name.clone()) else {
+                return Ok(());
+            };
+            stage.hang(&pod).await?;
+            let what = format!("the engine in {pod} hangs: it takes connections and answers none");
+            record.trouble = Some(Trouble {
+                pod,
+                hung_at: now,
+                noticed_at: None,
+                restarted_at: None,
+            });
+            what
+        }
+        Some(trouble) if trouble.restarted_at.is_none() && now >= trouble.hung_at + HANG_LASTS => {
+            stage.restart(&trouble.pod, world).await?;
+            trouble.restarted_at = Some(now);
+            let pod = &trouble.pod;
+            format!("the engine in {pod} is restarted: its counters begin at zero, its clients ask again")
+        }
+        _ => return Ok(()),
+    };
+    record.entries.push(Entry {
+        at: now,
+        workload: LLM,
+        who: Who::Node,
+        change: None,
+        what,
+        why: String::new(),
+    });
+    Ok(())
+}
+
+/// Looks whether the scaler says so when it cannot read the engine that hangs.
+fn note_engine(record: &mut Record, story: &Story, stage: &Stage, world: &World) {
+    let Some(trouble) = &mut record.trouble else {
+        return;
+    };
+    if trouble.noticed_at.is_some() || trouble.restarted_at.is_some() {
+        return;
+    }
+    let sight = stage.sight(LLM, story);
+    if !sight.cannot_read(&trouble.pod) {
+        return;
+    }
+    trouble.noticed_at = Some(world.now());
+    let what = blindness(&sight);
+    record.entries.push(Entry {
+        at: world.now(),
+        workload: LLM,
+        who: Who::Scaler,
+        change: None,
+        what,
+        why: sight.number(),
+    });
+}
+
+/// What becomes of a workload that cannot be read as a whole.
+fn blindness(sight: &Sight) -> String {
+    match sight.unread() {
+        0 => "too little can be read: the last good answer stands".to_owned(),
+        pods => format!("{pods} ready pod cannot be read: it is counted at the target, not as idle"),
+    }
+}
+
 fn note_demand(record: &mut Record, story: &Story, before: Option<u32>, now: f64) {
     let asked = story.batch_demand(now);
     if asked != before {
@@ -178,10 +263,7 @@ fn note_sight(record: &mut Record, story: &Story, stage: &Stage, world: &World) 
     if blind && record.failure.is_some() && record.unread.is_none() {
         let why = sight.number();
         record.unread = Some((world.now(), why.clone()));
-        let what = match sight.unread() {
-            0 => "too little can be read: the last good answer stands".to_owned(),
-            pods => format!("{pods} ready pod cannot be read: it is counted at the target, not as idle"),
-        };
+        let what = blindness(&sight);
         let at = world.now();
         record.entries.push(Entry {
             at,
@@ -203,6 +285,8 @@ fn sample(world: &World, story: &Story) -> Sample {
         load: workload.load(),
         utilization: workload.utilization(),
         backlog: workload.backlog(),
+        waiting: workload.waiting(),
+        running: workload.running(),
     });
     Sample {
         at: world.now(),

@@ -15,6 +15,36 @@ pub(crate) struct Record {
     pub(crate) strange_devices: Vec<String>,
     /// How many devices chat was judged by, over all samples.
     pub(crate) own_devices: u64,
+    /// The engine of llm that hung.
+    pub(crate) trouble: Option<Trouble>,
+    /// Falls of llm's replica count.
+    pub(crate) falls: Vec<Fall>,
+}
+
+/// An engine that hung and was restarted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trouble {
+    /// Its pod.
+    pub(crate) pod: String,
+    /// Since when it hung.
+    pub(crate) hung_at: f64,
+    /// When the scaler was first seen to have no reading of it.
+    pub(crate) noticed_at: Option<f64>,
+    /// When it was restarted.
+    pub(crate) restarted_at: Option<f64>,
+}
+
+/// A fall of a replica count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Fall {
+    /// When.
+    pub(crate) at: f64,
+    /// Replicas before.
+    pub(crate) from: i32,
+    /// Replicas after.
+    pub(crate) to: i32,
+    /// Requests that waited.
+    pub(crate) waiting: u64,
 }
 
 /// The state of things at one moment.
@@ -29,7 +59,7 @@ pub(crate) struct Sample {
 }
 
 /// A workload at one moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct WorkloadSample {
     /// Replicas asked for.
     pub(crate) replicas: u32,
@@ -39,12 +69,23 @@ pub(crate) struct WorkloadSample {
     pub(crate) pending: usize,
     /// GPUs held.
     pub(crate) gpus: usize,
-    /// Work that arrives, in GPUs' worth.
+    /// What arrives: GPUs' worth of work, or requests per second where engines serve them.
     pub(crate) load: f64,
     /// How busy the ready pods are, 0 to 1.
     pub(crate) utilization: f64,
     /// GPU-seconds of work that wait.
     pub(crate) backlog: f64,
+    /// Requests that wait, in engines or for one.
+    pub(crate) waiting: u64,
+    /// Requests in the batches of engines.
+    pub(crate) running: u64,
+}
+
+impl WorkloadSample {
+    /// Requests that wait or are being served.
+    pub(crate) const fn in_flight(&self) -> u64 {
+        self.waiting + self.running
+    }
 }
 
 /// A decision, or something that happened.

@@ -4,7 +4,7 @@ use rheostat_policy::{MANUAL_DEMAND_ANNOTATION, Trigger};
 
 use crate::manifest::Manifest;
 use crate::trace::Trace;
-use crate::world::{Arrivals, Demand, World};
+use crate::world::{Arrivals, Demand, Rate, World};
 
 /// What is to happen in the demo. All times are seconds of the simulated day.
 #[derive(Debug)]
@@ -18,6 +18,11 @@ pub(crate) struct Story {
     /// When a GPU under chat is to fail: as soon as chat has three ready replicas, at the latest at
     /// the end.
     pub(crate) failure: Range<u32>,
+    /// When an engine of llm is to hang: as soon as it has two ready replicas, at the latest at the
+    /// end.
+    pub(crate) hang: Range<u32>,
+    /// Seed of the world.
+    pub(crate) seed: u64,
     /// Whether chat's load is the built-in one, whose course is known.
     pub(crate) built_in: bool,
     /// What is said of the load.
@@ -30,6 +35,9 @@ pub(crate) const CHAT: usize = 0;
 pub(crate) const RENDER: usize = 1;
 /// A job that a person asks for by an annotation: from zero and back.
 pub(crate) const BATCH: usize = 2;
+/// A vLLM, scaled by the requests in its engines: a morning, a break in which it goes to zero, and
+/// an afternoon.
+pub(crate) const LLM: usize = 3;
 
 /// Nodes of the cluster.
 pub(crate) const NODES: usize = 3;
@@ -38,11 +46,18 @@ pub(crate) const GPUS: usize = 8;
 
 const CHAT_REPLICAS: u32 = 4;
 const RENDER_REPLICAS: u32 = 6;
+const LLM_REPLICAS: u32 = 1;
 /// Replicas of batch that are asked for.
 pub(crate) const BATCH_REPLICAS: u32 = 4;
 
 /// Ready replicas of chat from which on one may fail without the rest being swamped.
 const ENOUGH_TO_FAIL: usize = 3;
+
+/// Ready replicas of llm from which on one may hang.
+const ENOUGH_TO_HANG: usize = 2;
+
+/// Seconds for which an engine hangs, until it is restarted: longer than its trigger's `staleAfter`.
+pub(crate) const HANG_LASTS: f64 = 90.0;
 
 /// Seconds of the built-in story.
 const BUILT_IN: u32 = 1200;
@@ -64,6 +79,7 @@ impl Story {
             include_str!("manifests/chat.yaml"),
             include_str!("manifests/render.yaml"),
             include_str!("manifests/batch.yaml"),
+            include_str!("manifests/llm.yaml"),
         ];
         let manifests = manifests
             .into_iter()
@@ -89,7 +105,8 @@ impl Story {
                 );
                 (
                     Arrivals::from_trace(trace, TRACE_PEAK),
-                    length.max(BUILT_IN / 2) + TAIL,
+                    // llm's day is the same whatever is replayed.
+                    length.max(BUILT_IN - TAIL) + TAIL,
                     load,
                 )
             }
@@ -100,6 +117,8 @@ impl Story {
             // Soon after one of KEDA's polls, which come once a minute, so that push is what starts it.
             batch_wanted: seconds * 2 / 5 / 60 * 60 + 5..seconds * 27 / 50,
             failure: seconds * 7 / 20..seconds * 3 / 5,
+            hang: 330..360,
+            seed,
             built_in: trace.is_none(),
             load,
         };
@@ -114,6 +133,7 @@ impl Story {
         add(CHAT, Demand::Requests(arrivals), CHAT_REPLICAS);
         add(RENDER, render, RENDER_REPLICAS);
         add(BATCH, batch, 0);
+        add(LLM, Demand::Engines(llm_requests()), LLM_REPLICAS);
         Ok((story, world))
     }
 
@@ -135,6 +155,25 @@ impl Story {
         now >= f64::from(self.failure.end) || now >= f64::from(self.failure.start) && ready >= ENOUGH_TO_FAIL
     }
 
+    /// Whether an engine of llm is to hang now, if none has yet.
+    pub(crate) fn engine_hangs(&self, world: &World) -> bool {
+        let now = world.now();
+        let ready = world.workloads()[LLM].ready();
+        now >= f64::from(self.hang.end) || now >= f64::from(self.hang.start) && ready >= ENOUGH_TO_HANG
+    }
+
+    /// Llm's target: requests that one replica is to have at once.
+    pub(crate) fn llm_target(&self) -> f64 {
+        let parsed = Trigger::parse(&self.manifests[LLM].metadata());
+        parsed.map_or(1.0, |parsed| parsed.trigger.target())
+    }
+
+    /// Replicas that chat's trigger would ask for, were it llm's: by how busy `ready` replicas keep
+    /// their GPUs.
+    pub(crate) fn by_utilization(&self, ready: usize, utilization: f64) -> f64 {
+        (ready as f64 * utilization / self.chat_target()).ceil()
+    }
+
     /// Chat's target, as a ratio: one replica's part of a GPU that it is meant to use.
     pub(crate) fn chat_target(&self) -> f64 {
         let parsed = Trigger::parse(&self.manifests[CHAT].metadata());
@@ -145,6 +184,24 @@ impl Story {
     pub(crate) fn chat_needs(&self, load: f64) -> f64 {
         load / self.chat_target()
     }
+}
+
+/// Llm's requests: a rise to what four replicas serve, none from 09:09:20 to 09:14:10, then a few. One
+/// replica serves 2.4 a second at its target and 3.2 at most.
+fn llm_requests() -> Rate {
+    Rate(vec![
+        (0.0, 1.2),
+        (60.0, 1.2),
+        (210.0, 8.8),
+        (465.0, 8.8),
+        (520.0, 1.5),
+        (559.0, 1.5),
+        (560.0, 0.0),
+        (850.0, 0.0),
+        (851.0, 2.0),
+        (1080.0, 2.0),
+        (1081.0, 0.8),
+    ])
 }
 
 #[cfg(test)]
@@ -162,6 +219,8 @@ mod tests {
             assert_eq!(parsed.warnings.len(), expected, "{:?}", parsed.warnings);
         }
         assert!((story.chat_target() - 0.7).abs() < 1e-12);
+        assert!((story.llm_target() - 32.0).abs() < 1e-12);
+        assert!((story.by_utilization(4, 0.97) - 6.0).abs() < 1e-12);
         assert_eq!(world.workloads()[RENDER].ready(), RENDER_REPLICAS as usize);
         let max = story.manifests[RENDER].scaled_object().max_replicas();
         assert_eq!(max, RENDER_REPLICAS as i32, "render is at its maximum");

@@ -1,6 +1,6 @@
 use crate::play::Played;
-use crate::record::Who;
-use crate::story::{BATCH, BATCH_REPLICAS, CHAT, RENDER, Story};
+use crate::record::{Sample, Who, clock_time};
+use crate::story::{BATCH, BATCH_REPLICAS, CHAT, LLM, RENDER, Story};
 
 /// A claim about the run, and whether it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,12 @@ pub(crate) struct Check {
 
 /// Chat's replicas may not fall from the moment of the failure until the new pod may be ready.
 const FAILURE_LASTS: f64 = 60.0;
+
+/// Llm's replicas may not fall until so many seconds after the engine's restart.
+const RESTART_LASTS: f64 = 30.0;
+
+/// GPUs that are at least this busy look full.
+const LOOKS_FULL: f64 = 0.9;
 
 /// Chat is back near its beginning when it has come down to so many.
 const QUIET: i32 = 3;
@@ -32,6 +38,23 @@ pub(crate) fn judge(story: &Story, played: &Played) -> Vec<Check> {
             from_zero(played),
         ),
         check("a lost GPU is noticed, and said", noticed(played)),
+        check(
+            "llm scales up with the requests in its engines",
+            llm_grew(story, played),
+        ),
+        check("llm is never scaled down while requests wait", llm_waits(played)),
+        check(
+            "llm goes to zero when there are no requests, and comes back",
+            llm_zero(played),
+        ),
+        check(
+            "an engine that hangs and restarts does not shrink llm",
+            llm_held(played),
+        ),
+        check(
+            "llm's GPUs look as full with few requests as with many",
+            llm_gpus(story, played),
+        ),
     ];
     if story.built_in {
         // A trace's own load may fall just then.
@@ -149,10 +172,145 @@ fn held(played: &Played) -> (bool, String) {
     }
 }
 
+fn llm_grew(story: &Story, played: &Played) -> (bool, String) {
+    let samples = &played.record.samples;
+    let first = samples.first().map_or(0, |sample| sample.workloads[LLM].replicas);
+    let most = played.record.most(LLM, |sample| sample.replicas);
+    let ready = played.record.most(LLM, |sample| sample.ready);
+    let in_flight = played.record.most(LLM, |sample| sample.in_flight());
+    let waiting = played.record.most(LLM, |sample| sample.waiting);
+    let by_hpa = |(_, from, to, who): (f64, i32, i32, Who)| to > from && who == Who::Hpa;
+    let grew = played.record.changes(LLM).any(by_hpa);
+    // Where a trace takes all GPUs, its pods may have to wait for one.
+    let enough = first + if story.built_in { 2 } else { 1 };
+    let served = !story.built_in || ready >= enough as usize;
+    (
+        grew && most >= enough && served,
+        format!("from {first} to {most} replicas; at most {in_flight} requests at once, {waiting} waiting"),
+    )
+}
+
+fn llm_waits(played: &Played) -> (bool, String) {
+    let falls = &played.record.falls;
+    match falls.iter().find(|fall| fall.waiting > 0) {
+        Some(fall) => (
+            false,
+            format!(
+                "{} → {} at {} while {} waited",
+                fall.from,
+                fall.to,
+                clock_time(fall.at),
+                fall.waiting
+            ),
+        ),
+        None => (
+            !falls.is_empty(),
+            format!("{} times scaled down, never while a request waited", falls.len()),
+        ),
+    }
+}
+
+fn llm_zero(played: &Played) -> (bool, String) {
+    let changes: Vec<_> = played.record.changes(LLM).collect();
+    let by_keda = |who: Who| matches!(who, Who::Keda | Who::KedaPush);
+    let gone = changes.iter().find(|(_, _, to, who)| *to == 0 && by_keda(*who));
+    let Some(&(gone_at, from, ..)) = gone else {
+        return (false, "it never went to zero".to_owned());
+    };
+    let back = changes
+        .iter()
+        .find(|(at, from, to, who)| *at > gone_at && *from == 0 && *to > 0 && by_keda(*who));
+    match back {
+        Some((at, _, to, who)) => (
+            true,
+            format!(
+                "{from} → 0 at {}, 0 → {to} at {} by {}, for its schedule",
+                clock_time(gone_at),
+                clock_time(*at),
+                who.name()
+            ),
+        ),
+        None => (
+            false,
+            format!("{from} → 0 at {}, and it stayed there", clock_time(gone_at)),
+        ),
+    }
+}
+
+fn llm_held(played: &Played) -> (bool, String) {
+    let Some(trouble) = &played.record.trouble else {
+        return (false, "no engine hung".to_owned());
+    };
+    let (Some(noticed), Some(restarted)) = (trouble.noticed_at, trouble.restarted_at) else {
+        return (
+            false,
+            format!("{}'s engine hung, and the scaler never said so", trouble.pod),
+        );
+    };
+    let window = trouble.hung_at..restarted + RESTART_LASTS;
+    let falls = played.record.falls.iter();
+    match falls.clone().find(|fall| window.contains(&fall.at)) {
+        Some(fall) => (
+            false,
+            format!(
+                "{} → {}, {:.0} s after it hung",
+                fall.from,
+                fall.to,
+                fall.at - trouble.hung_at
+            ),
+        ),
+        None => (
+            true,
+            format!(
+                "{}'s engine; {:.0} s later the scaler says so; no fall within {:.0} s",
+                trouble.pod,
+                noticed - trouble.hung_at,
+                window.end - window.start
+            ),
+        ),
+    }
+}
+
+/// Why llm is not scaled by its GPUs: of the moments at which they look full, that with the fewest
+/// requests for each replica and that with the most.
+fn llm_gpus(story: &Story, played: &Played) -> (bool, String) {
+    let full = |sample: &&Sample| {
+        let llm = &sample.workloads[LLM];
+        llm.ready > 0 && llm.utilization >= LOOKS_FULL
+    };
+    let each = |sample: &Sample| {
+        let llm = &sample.workloads[LLM];
+        llm.in_flight() as f64 / llm.ready as f64
+    };
+    let moments = || played.record.samples.iter().filter(full);
+    let few = moments().min_by(|a, b| each(a).total_cmp(&each(b)));
+    let many = moments().max_by(|a, b| each(a).total_cmp(&each(b)));
+    let (Some(few), Some(many)) = (few, many) else {
+        return (false, "they never looked full".to_owned());
+    };
+    let target = story.llm_target();
+    let asked = |sample: &Sample| {
+        let llm = &sample.workloads[LLM];
+        format!(
+            "{:.0} % with {} requests in {} at {}: by utilisation {:.0} replicas, by requests {:.0}",
+            llm.utilization * 100.0,
+            llm.in_flight(),
+            llm.ready,
+            clock_time(sample.at),
+            story.by_utilization(llm.ready, llm.utilization),
+            (llm.in_flight() as f64 / target).ceil()
+        )
+    };
+    (
+        each(few) <= target / 2.0 && each(many) >= target,
+        format!("{}; {}", asked(few), asked(many)),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Entry, Record, Sample, WorkloadSample};
+    use crate::record::{Entry, Fall, Record, Trouble, WorkloadSample};
 
     fn change(at: f64, workload: usize, who: Who, from: i32, to: i32) -> Entry {
         Entry {
@@ -165,6 +323,15 @@ mod tests {
         }
     }
 
+    fn fall(at: f64, waiting: u64) -> Fall {
+        Fall {
+            at,
+            from: 4,
+            to: 0,
+            waiting,
+        }
+    }
+
     fn good() -> (Story, Played) {
         let (story, world) = Story::new(1, None).unwrap();
         let workload = |replicas: u32| WorkloadSample {
@@ -174,26 +341,47 @@ mod tests {
             gpus: replicas as usize,
             load: 1.0,
             utilization: 0.5,
-            backlog: 0.0,
+            ..WorkloadSample::default()
         };
-        let sample = |at, chat| Sample {
+        let llm = |replicas: u32, waiting, running| WorkloadSample {
+            utilization: 0.97,
+            waiting,
+            running,
+            ..workload(replicas)
+        };
+        let sample = |at, chat, llm| Sample {
             at,
-            workloads: vec![workload(chat), workload(6), workload(0)],
+            workloads: vec![workload(chat), workload(6), workload(0), llm],
             chat_needs: 1.0,
         };
         let record = Record {
-            samples: vec![sample(0.0, 2), sample(500.0, 9), sample(1000.0, 2)],
+            samples: vec![
+                sample(0.0, 2, llm(1, 0, 10)),
+                sample(200.0, 9, llm(1, 100, 48)),
+                sample(500.0, 9, llm(4, 0, 120)),
+                sample(1000.0, 2, llm(1, 0, 10)),
+            ],
             entries: vec![
                 change(100.0, CHAT, Who::Hpa, 2, 9),
                 change(485.0, BATCH, Who::KedaPush, 0, 1),
                 change(500.0, BATCH, Who::Hpa, 1, 4),
                 change(700.0, BATCH, Who::Keda, 4, 0),
                 change(900.0, CHAT, Who::Hpa, 9, 2),
+                change(120.0, LLM, Who::Hpa, 1, 4),
+                change(620.0, LLM, Who::Keda, 4, 0),
+                change(840.0, LLM, Who::KedaPush, 0, 1),
             ],
             failure: Some((450.0, "chat-1".into())),
             unread: Some((452.0, "said".into())),
             strange_devices: Vec::new(),
             own_devices: 10,
+            trouble: Some(Trouble {
+                pod: "llm-1".into(),
+                hung_at: 330.0,
+                noticed_at: Some(391.0),
+                restarted_at: Some(420.0),
+            }),
+            falls: vec![fall(620.0, 0)],
         };
         (
             story,
@@ -219,12 +407,14 @@ mod tests {
     fn a_good_run_passes_and_each_defect_is_found() {
         assert_eq!(broken(&good().1), Vec::<&str>::new());
         type Defect = (&'static str, fn(&mut Record));
-        let defects: [Defect; 7] = [
+        let defects: [Defect; 15] = [
             ("chat scales up", |record| {
-                record.samples[1].workloads[CHAT].replicas = 3;
+                for sample in &mut record.samples {
+                    sample.workloads[CHAT].replicas = 3;
+                }
             }),
             ("chat comes down", |record| {
-                record.samples[2].workloads[CHAT].replicas = 8;
+                record.samples[3].workloads[CHAT].replicas = 8;
             }),
             ("own GPUs", |record| {
                 record.strange_devices.push("GPU-1 for chat-1".into());
@@ -232,12 +422,41 @@ mod tests {
             ("render", |record| {
                 record.entries.push(change(1.0, RENDER, Who::Hpa, 6, 5));
             }),
-            ("from zero", |record| {
-                record.entries.retain(|entry| entry.change != Some((4, 0)));
+            ("batch goes from zero", |record| {
+                record
+                    .entries
+                    .retain(|entry| entry.workload != BATCH || entry.change != Some((4, 0)));
             }),
             ("noticed", |record| record.unread = None),
-            ("does not shrink", |record| {
+            ("does not shrink chat", |record| {
                 record.entries.push(change(470.0, CHAT, Who::Hpa, 9, 8));
+            }),
+            ("llm scales up", |record| {
+                record.entries.retain(|entry| entry.change != Some((1, 4)));
+            }),
+            ("llm is never scaled down", |record| {
+                record.falls.push(fall(700.0, 3))
+            }),
+            ("llm is never scaled down", |record| record.falls.clear()),
+            ("llm goes to zero", |record| {
+                record
+                    .entries
+                    .retain(|entry| entry.change != Some((0, 1)) || entry.workload != LLM);
+            }),
+            ("does not shrink llm", |record| record.falls.push(fall(425.0, 0))),
+            ("does not shrink llm", |record| {
+                let trouble = record.trouble.as_mut();
+                trouble.unwrap().noticed_at = None;
+            }),
+            ("llm's GPUs", |record| {
+                for sample in &mut record.samples {
+                    sample.workloads[LLM].utilization = 0.5;
+                }
+            }),
+            ("llm's GPUs", |record| {
+                record.samples[1].workloads[LLM].waiting = 0;
+                record.samples[1].workloads[LLM].running = 20;
+                record.samples[2].workloads[LLM].running = 40;
             }),
         ];
         for (name, defect) in defects {

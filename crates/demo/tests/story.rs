@@ -30,9 +30,11 @@ async fn the_story_happens_and_is_reported() {
         !page.contains("http://") && !page.contains("https://"),
         "it stands by itself"
     );
-    assert_eq!(page.matches("<svg").count(), 3);
+    assert_eq!(page.matches("<svg").count(), 5);
     for text in [
         "team-a/chat",
+        "profile: vllm",
+        "is restarted",
         "GPU lost",
         "KEDA (push)",
         "the HPA computes",

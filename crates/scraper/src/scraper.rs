@@ -27,7 +27,7 @@ pub struct Scraper {
 }
 
 /// What a [`Scraper`] may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScraperOptions {
     /// Targets; further ones are refused.
     pub max_targets: usize,
@@ -43,6 +43,9 @@ pub struct ScraperOptions {
     pub max_memory: usize,
     /// The longest pause after failures.
     pub max_pause: Duration,
+    /// How much faster the clock runs than real time: periods and pauses are the clock's, limits of time
+    /// are real. 1 but in demonstrations.
+    pub speed: f64,
     /// Whether engines may compress. Costs CPU time at both ends; worth it across a network.
     pub compressed: bool,
     /// Whether addresses of this machine may be asked: in tests and demonstrations only.
@@ -102,10 +105,20 @@ impl Default for ScraperOptions {
             max_page: 8 << 20,
             max_memory: 64 << 20,
             max_pause: Duration::from_secs(15),
+            speed: 1.0,
             compressed: true,
             allow_loopback: false,
             seed: 0,
         }
+    }
+}
+
+impl ScraperOptions {
+    /// What a span of the clock's time is in real time.
+    pub(crate) fn real(&self, span: Duration) -> Duration {
+        // A speed that no span can be divided by is no speed.
+        let speed = if self.speed.is_finite() { self.speed } else { 1.0 };
+        span.div_f64(speed.clamp(1e-3, 1e3))
     }
 }
 
@@ -309,5 +322,27 @@ pub(crate) fn nothing_yet() -> EngineReport {
         sleep: Sleep::Unknown,
         readings: Readings::new(),
         notes: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_a_faster_clock_are_shorter() {
+        let real = |speed| {
+            let options = ScraperOptions {
+                speed,
+                ..ScraperOptions::default()
+            };
+            options.real(Duration::from_secs(2))
+        };
+        assert_eq!(real(20.0), Duration::from_millis(100));
+        assert_eq!(real(0.5), Duration::from_secs(4));
+        for no_speed in [f64::NAN, f64::INFINITY] {
+            assert_eq!(real(no_speed), Duration::from_secs(2));
+        }
+        assert_eq!(real(-1.0), Duration::from_secs(2000));
     }
 }

@@ -45,13 +45,14 @@ impl Worker {
     ) -> Self {
         let mut hasher = DefaultHasher::new();
         (shared.options.seed, endpoint.address, &endpoint.path).hash(&mut hasher);
-        let longest = shared.options.max_pause;
+        let period = shared.options.real(endpoint.period);
+        let longest = shared.options.real(shared.options.max_pause);
         Self {
-            period: endpoint.period,
+            period,
             client: prepared.client,
             subject: prepared.subject,
             slots,
-            backoff: Backoff::new(endpoint.period * 2, longest, hasher.finish()),
+            backoff: Backoff::new(period * 2, longest, hasher.finish()),
             shared,
             failures: 0,
         }

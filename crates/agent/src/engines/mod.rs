@@ -31,6 +31,9 @@ pub struct EngineOptions {
     pub grace: Duration,
     /// Whether addresses of this machine may be scraped: in tests and demonstrations only.
     pub allow_loopback: bool,
+    /// How much faster the agent's clock runs than real time: the periods of scraping are the clock's. 1
+    /// but in demonstrations.
+    pub speed: f64,
 }
 
 /// An engine of this node, as it was last heard of.
@@ -80,6 +83,7 @@ impl Default for EngineOptions {
             concurrency: scraping.concurrency,
             grace: Duration::from_secs(10),
             allow_loopback: false,
+            speed: scraping.speed,
         }
     }
 }
@@ -91,6 +95,7 @@ impl Engines {
             max_targets: options.max_targets,
             concurrency: options.concurrency,
             allow_loopback: options.allow_loopback,
+            speed: options.speed,
             seed,
             ..ScraperOptions::default()
         };

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 
 use crate::numbers::{gpu_time, percent, requests};
 use crate::play::Played;
-use crate::record::{Sample, clock_time};
-use crate::story::{BATCH, CHAT, RENDER, Story};
+use crate::record::{Sample, WorkloadSample, clock_time};
+use crate::story::{BATCH, CHAT, LLM, RENDER, Story};
 use crate::verdict::Check;
 use svg::{Chart, Kind, Series, escape};
 
@@ -154,9 +154,80 @@ fn charts(page: &mut String, story: &Story, played: &Played) {
         ],
         marks: Vec::new(),
     };
-    for chart in [replicas, busy, others] {
+    let [by_requests, requests] = llm_charts(story, played);
+    for chart in [replicas, busy, by_requests, requests, others] {
         let _ = writeln!(page, "<h2>{}</h2>\n{}", escape(chart.title), chart.svg());
     }
+}
+
+/// Llm, which is scaled by requests: its replicas beside what its GPUs alone would ask for, and the
+/// requests.
+fn llm_charts(story: &Story, played: &Played) -> [Chart<'static>; 2] {
+    let points = |value: &dyn Fn(&WorkloadSample) -> f64| {
+        let samples = played.record.samples.iter();
+        samples
+            .map(|one| (one.at, value(&one.workloads[LLM])))
+            .collect::<Vec<_>>()
+    };
+    let seconds = f64::from(story.seconds);
+    let marks = |what: &str| {
+        let trouble = played.record.trouble.iter();
+        trouble
+            .map(|trouble| (trouble.hung_at, format!("{}: {what}", trouble.pod)))
+            .collect::<Vec<_>>()
+    };
+    let series = |name, class, kind, points| Series {
+        name,
+        class,
+        kind,
+        points,
+    };
+    let replicas = Chart {
+        title: "team-a/llm: replicas by requests, and what its GPUs would have asked for",
+        unit: "replicas",
+        seconds,
+        top: 4.0,
+        series: vec![
+            series("ready", "ready", Kind::Area, points(&|one| one.ready as f64)),
+            series(
+                "asked for",
+                "asked",
+                Kind::Steps,
+                points(&|one| f64::from(one.replicas)),
+            ),
+            series(
+                "by utilisation, at chat's target",
+                "needed",
+                Kind::Steps,
+                points(&|one| story.by_utilization(one.ready, one.utilization)),
+            ),
+        ],
+        marks: marks("engine hangs"),
+    };
+    let target = story.llm_target();
+    let requests = Chart {
+        title: "team-a/llm: requests in its engines",
+        unit: "requests",
+        seconds,
+        top: target,
+        series: vec![
+            series("running", "ready", Kind::Area, points(&|one| one.running as f64)),
+            series(
+                "running and waiting",
+                "asked",
+                Kind::Line,
+                points(&|one| one.in_flight() as f64),
+            ),
+            series(
+                "target of the ready replicas",
+                "needed",
+                Kind::Steps,
+                points(&|one| one.ready as f64 * target),
+            ),
+        ],
+        marks: marks("engine hangs"),
+    };
+    [replicas, requests]
 }
 
 fn gpu_hours(page: &mut String, story: &Story, played: &Played) {

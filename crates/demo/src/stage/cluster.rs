@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use rheostat_cluster::{Pod, PodPhase, StoreWriter, Workload};
 use rheostat_reading::Timestamp;
 
+use crate::stage::engines::EngineStage;
 use crate::stage::moment;
 use crate::story::{BATCH, Story};
 use crate::world::{self, Stage, World};
@@ -22,8 +24,8 @@ impl ClusterStage {
         }
     }
 
-    /// Shows the workloads as the world has them.
-    pub(crate) fn show(&mut self, world: &World, story: &Story) {
+    /// Shows the workloads as the world has them, and where their `engines` are.
+    pub(crate) fn show(&mut self, world: &World, story: &Story, engines: &EngineStage) {
         let workloads: Vec<Workload> = world
             .workloads()
             .iter()
@@ -36,7 +38,7 @@ impl ClusterStage {
                 let pods = workload
                     .pods()
                     .iter()
-                    .map(|one| pod(world, workload.namespace(), one))
+                    .map(|one| pod(world, workload.namespace(), one, engines.port(&one.name)))
                     .collect();
                 story.manifests[index].workload(workload.replicas(), annotations, pods)
             })
@@ -48,7 +50,10 @@ impl ClusterStage {
     }
 }
 
-fn pod(world: &World, namespace: &str, pod: &world::Pod) -> Pod {
+/// The annotation of a pod that says where its engine is.
+const ENGINE_PORT: &str = "rheostat.dev/engine-port";
+
+fn pod(world: &World, namespace: &str, pod: &world::Pod, engine: Option<u16>) -> Pod {
     let ready_since = match pod.stage {
         Stage::Ready { since }
         | Stage::Broken {
@@ -73,8 +78,12 @@ fn pod(world: &World, namespace: &str, pod: &world::Pod) -> Pod {
         ready_since: ready_since.filter(|_: &Timestamp| pod.is_ready()),
         gpus_requested: 1,
         resource_claims: 0,
-        ip: None,
+        // All pods of the demo are on this machine; their engines differ by port.
+        ip: engine.map(|_| IpAddr::V4(Ipv4Addr::LOCALHOST)),
         ports: Vec::new(),
-        annotations: BTreeMap::new(),
+        annotations: engine
+            .map(|port| (ENGINE_PORT.to_owned(), port.to_string()))
+            .into_iter()
+            .collect(),
     }
 }

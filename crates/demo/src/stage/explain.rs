@@ -14,6 +14,8 @@ pub(crate) struct Sight {
     active: Option<bool>,
     unread: u32,
     devices: Vec<(String, String)>,
+    /// Ready pods that could not be read.
+    unread_pods: Vec<String>,
 }
 
 impl Sight {
@@ -57,6 +59,11 @@ impl Sight {
                 .collect();
             sight.unread = unread(evaluation);
             sight.devices = devices(evaluation);
+            let pods = evaluation.pods.iter();
+            sight.unread_pods = pods
+                .filter(|pod| matches!(pod.number, Some(Err(_))))
+                .map(|pod| pod.name.to_string())
+                .collect();
         }
         sight
     }
@@ -74,6 +81,11 @@ impl Sight {
     /// Ready pods that were counted at the target because they could not be read.
     pub(crate) const fn unread(&self) -> u32 {
         self.unread
+    }
+
+    /// Whether `pod` is ready and could not be read.
+    pub(crate) fn cannot_read(&self, pod: &str) -> bool {
+        self.unread_pods.iter().any(|unread| unread == pod)
     }
 
     /// Whether the value is not that of this moment: held, or an error.

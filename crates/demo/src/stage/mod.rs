@@ -107,7 +107,15 @@ impl Stage {
             ..ScalerOptions::plaintext()
         };
         let shutdown = CancellationToken::new();
-        let scaler = Scaler::start(options, clock.clone(), store, fleet.clone(), Inquiries::default(), shutdown.clone()).await?;
+        let scaler = Scaler::start(
+            options,
+            clock.clone(),
+            store,
+            fleet.clone(),
+            Inquiries::default(),
+            shutdown.clone(),
+        )
+        .await?;
         let snapshots = scaler.snapshots().clone();
         let channel = Endpoint::from_shared(format!("http://{}", scaler.grpc_address()))?.connect_lazy();
         let autoscales = story.manifests.iter();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nvidia_ml::{Curve, ErrorCode, Fault, Scenario};
-use rheostat_agent::{Agent, AgentOptions, GpuSource, PodResourcesOptions};
+use rheostat_agent::{Agent, AgentOptions, EngineOptions, GpuSource, PodResourcesOptions};
 use rheostat_gpu::{Sampler, SamplerOptions};
 use rheostat_reading::Clock;
 use rheostat_testkit::kubelet::{FakeKubelet, FakePod};
@@ -83,6 +83,11 @@ impl NodeStage {
                 settling: Duration::ZERO,
             },
             stale_after: pace.patience(),
+            engines: Some(EngineOptions {
+                allow_loopback: true,
+                speed: pace.scrape_speed(),
+                ..EngineOptions::default()
+            }),
             ..AgentOptions::plaintext(&node.name)
         };
         let source = Arc::clone(&sampler);

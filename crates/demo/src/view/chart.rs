@@ -96,11 +96,8 @@ mod tests {
         let chat = WorkloadSample {
             replicas,
             ready,
-            pending: 0,
             gpus: ready,
-            load: 0.0,
-            utilization: 0.0,
-            backlog: 0.0,
+            ..WorkloadSample::default()
         };
         Sample {
             at,

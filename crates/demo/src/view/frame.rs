@@ -1,7 +1,7 @@
 use crossterm::style::Color;
 
 use crate::record::{Entry, Who, clock_time};
-use crate::story::{BATCH, CHAT, RENDER, Story};
+use crate::story::{BATCH, CHAT, LLM, RENDER, Story};
 use crate::view::{Scene, chart, is_slow};
 use crate::world::{GpuIndex, World};
 
@@ -20,7 +20,7 @@ pub(crate) fn frame(
     height: usize,
 ) -> Vec<Line> {
     let mut lines = vec![title(scene), Line::default()];
-    for index in [CHAT, RENDER, BATCH] {
+    for index in [CHAT, LLM, RENDER, BATCH] {
         lines.push(workload(scene, index));
     }
     lines.push(Line::default());
@@ -94,6 +94,13 @@ fn workload(scene: &Scene<'_>, index: usize) -> Line {
             format!("  needs {needs:>4.1}  queued {:>4.0} GPU-s", workload.backlog()),
         ));
     }
+    if index == LLM {
+        let (running, waiting) = (workload.running(), workload.waiting());
+        line.push((
+            Color::Reset,
+            format!("  running {running:>3}  waiting {waiting:>3} requests"),
+        ));
+    }
     Line(line)
 }
 
@@ -148,6 +155,7 @@ const fn colour(workload: usize) -> Color {
     match workload {
         CHAT => Color::Cyan,
         RENDER => Color::Magenta,
+        LLM => Color::Green,
         _ => Color::Yellow,
     }
 }

@@ -2,7 +2,7 @@ use std::io::Write as _;
 
 use crate::pace::Pace;
 use crate::record::{Entry, clock_time};
-use crate::story::{CHAT, Story};
+use crate::story::{CHAT, LLM, Story};
 use crate::view::{Scene, is_slow};
 
 /// Lines on standard output.
@@ -102,6 +102,10 @@ fn status(scene: &Scene<'_>) -> String {
                     ", needs {needs:.1}, {:.0} GPU-s queued",
                     workload.backlog()
                 ));
+            }
+            if index == LLM {
+                let (running, waiting) = (workload.running(), workload.waiting());
+                text.push_str(&format!(", {running} requests running, {waiting} waiting"));
             }
             text
         });

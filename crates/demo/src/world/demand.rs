@@ -10,6 +10,9 @@ pub(crate) enum Demand {
     Steady(f64),
     /// Requests that arrive in time, whoever is there to serve them.
     Requests(Arrivals),
+    /// Requests for engines, which batch them as they do: what becomes of them is not the world's
+    /// affair.
+    Engines(Rate),
 }
 
 /// When requests come, and how much work they bring.
@@ -20,6 +23,18 @@ pub(crate) enum Arrivals {
     Curve(Vec<(f64, f64)>),
     /// Those of a trace, by `(second, GPU-seconds)`, in order of time.
     Trace(Vec<(f64, f64)>),
+}
+
+/// How many requests come per second: straight lines between points of `(second, requests)`, by
+/// chance (Poisson).
+#[derive(Clone, Debug)]
+pub(crate) struct Rate(pub(crate) Vec<(f64, f64)>);
+
+impl Rate {
+    /// How many come from `second` to one second later.
+    pub(crate) fn within(&self, second: f64, random: &mut ChaCha8Rng) -> u64 {
+        poisson(at(&self.0, second), random)
+    }
 }
 
 /// Requests that arrived in one second.

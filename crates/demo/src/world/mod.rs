@@ -9,10 +9,9 @@ mod queue;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-use demand::uniform;
-pub(crate) use demand::{Arrivals, Demand};
+pub(crate) use demand::{Arrivals, Demand, Rate, uniform};
 pub(crate) use node::{Gpu, GpuIndex, Node};
-pub(crate) use pod::{Pod, Stage};
+pub(crate) use pod::{Batch, Pod, Stage};
 use queue::Queue;
 
 /// Nodes, workloads and the requests that they serve.
@@ -34,7 +33,10 @@ pub(crate) struct Workload {
     replicas: u32,
     pods: Vec<Pod>,
     queue: Queue,
-    /// Work that arrived per second, smoothed over [`SMOOTHING`]: GPUs' worth.
+    /// Requests for engines that nobody has taken yet.
+    outside: u64,
+    /// What arrived per second, smoothed over [`SMOOTHING`]: GPUs' worth of work, or requests where
+    /// engines serve them.
     load: f64,
     /// How busy the ready pods are, smoothed likewise.
     utilization: f64,
@@ -107,6 +109,7 @@ impl World {
             replicas,
             pods: Vec::new(),
             queue: Queue::default(),
+            outside: 0,
             load: 0.0,
             utilization: 0.0,
             gpu_seconds: 0.0,
@@ -147,6 +150,24 @@ impl World {
         self.nodes[gpu.node].gpus[gpu.gpu].lost = true;
         self.tell(workload, name, Happening::GpuLost);
         Some(gpu)
+    }
+
+    /// Takes the requests of a workload that are for its engines and that nobody has taken yet.
+    pub(crate) fn take_requests(&mut self, workload: usize) -> u64 {
+        std::mem::take(&mut self.workloads[workload].outside)
+    }
+
+    /// So many requests have lost their engine: their clients ask again.
+    pub(crate) fn send_again(&mut self, workload: usize, requests: u64) {
+        self.workloads[workload].outside += requests;
+    }
+
+    /// The engine in `pod` has so much to do.
+    pub(crate) fn observe(&mut self, workload: usize, pod: &str, batch: Batch) {
+        let mut pods = self.workloads[workload].pods.iter_mut();
+        if let Some(pod) = pods.find(|one| one.name == pod) {
+            pod.batch = batch;
+        }
     }
 
     /// One second goes by. Returns what happened in it.
@@ -244,6 +265,7 @@ impl World {
                 stage: Stage::Pending,
                 created_at: now,
                 utilization: 0.0,
+                batch: Batch::default(),
             });
         }
         let mut surplus: Vec<&mut Pod> = workload
@@ -319,16 +341,26 @@ impl World {
                     0.0
                 }
             }
+            Demand::Engines(rate) => {
+                let came = rate.within(now - 1.0, &mut self.random);
+                workload.outside += came;
+                workload.load = smooth(workload.load, came as f64);
+                let working = workload.pods.iter().filter(|pod| pod.works());
+                working.map(|pod| pod.utilization).sum::<f64>() / serving.max(1.0)
+            }
         };
         workload.utilization = busy;
+        let by_engines = matches!(workload.demand, Demand::Engines(_));
         workload.gpu_seconds += workload.pods.iter().filter(|pod| pod.gpu.is_some()).count() as f64;
         for pod in &mut workload.pods {
             // No balancer is perfect: each pod is a little more or less busy than the mean.
             let noise = (uniform(&mut self.random) - 0.5) * 0.04;
-            pod.utilization = if pod.works() {
-                (busy * (1.0 + noise)).clamp(0.0, 1.0)
-            } else {
+            pod.utilization = if !pod.works() {
                 0.0
+            } else if by_engines {
+                smooth(pod.utilization, pod.engine_busy())
+            } else {
+                (busy * (1.0 + noise)).clamp(0.0, 1.0)
             };
         }
     }
@@ -382,7 +414,7 @@ impl Workload {
         self.replicas
     }
 
-    /// Work that arrives, in GPUs' worth.
+    /// What arrives: GPUs' worth of work, or requests per second where engines serve them.
     pub(crate) const fn load(&self) -> f64 {
         self.load
     }
@@ -395,6 +427,17 @@ impl Workload {
     /// GPU-seconds of work that wait.
     pub(crate) const fn backlog(&self) -> f64 {
         self.queue.backlog()
+    }
+
+    /// Requests that wait: in engines, or for one.
+    pub(crate) fn waiting(&self) -> u64 {
+        let in_engines = self.pods.iter().map(|pod| pod.batch.waiting as u64);
+        self.outside + in_engines.sum::<u64>()
+    }
+
+    /// Requests in the batches of engines.
+    pub(crate) fn running(&self) -> u64 {
+        self.pods.iter().map(|pod| pod.batch.running as u64).sum()
     }
 
     /// Requests served so far, and how many of them were late.

@@ -13,6 +13,23 @@ pub(crate) struct Pod {
     pub(crate) created_at: f64,
     /// How busy its GPU is, 0 to 1.
     pub(crate) utilization: f64,
+    /// What its engine has to do, where it has one.
+    pub(crate) batch: Batch,
+}
+
+/// How busy a GPU is whose engine has anything to do, however much: the rest of the time goes between
+/// iterations.
+const ENGINE_BUSY: f64 = 0.97;
+
+/// What an engine has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Requests that wait for a place in the batch.
+    pub(crate) waiting: usize,
+    /// Requests in the batch.
+    pub(crate) running: usize,
+    /// Whether it does nothing all the same.
+    pub(crate) stuck: bool,
 }
 
 /// Where a pod is in its life.
@@ -46,6 +63,13 @@ pub(crate) enum Stage {
     },
 }
 
+impl Batch {
+    /// Both together.
+    pub(crate) const fn in_flight(self) -> u64 {
+        (self.waiting + self.running) as u64
+    }
+}
+
 impl Pod {
     /// Whether Kubernetes takes it for ready.
     pub(crate) const fn is_ready(&self) -> bool {
@@ -58,6 +82,15 @@ impl Pod {
     /// Whether it does work.
     pub(crate) const fn works(&self) -> bool {
         matches!(self.stage, Stage::Ready { .. })
+    }
+
+    /// How busy its engine keeps its GPU, 0 to 1.
+    pub(crate) const fn engine_busy(&self) -> f64 {
+        if self.batch.running > 0 && !self.batch.stuck {
+            ENGINE_BUSY
+        } else {
+            0.0
+        }
     }
 
     /// Whether it was asked to stop.

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use super::labels::{Labels, Mark, Marks};
 use super::metadata::{is_blank, kind};
 use super::number;
-use super::scan::{common, first, in_label_name, in_metric_name};
+use super::scan::{common, first, first_below, first_of, in_label_name, in_metric_name, word};
 use super::{Item, Limits};
 use crate::Format;
 
@@ -20,6 +20,8 @@ pub(super) struct Fast<'page> {
     named: usize,
     /// Where its labels are. No two have the same name.
     marks: Marks,
+    /// The label that was the only one to differ when that was last seen: mostly the next one too.
+    varies: usize,
     value: f64,
 }
 
@@ -33,6 +35,46 @@ impl<'page> Fast<'page> {
         let line = text.as_bytes().get(start..)?;
         // If this line turns out to be none of ours, there is no line before for the next.
         let before = std::mem::take(&mut self.head).as_bytes();
+        let at = match self.varied(line, before) {
+            Some(at) => at,
+            None => self.head(line, before, limits)?,
+        };
+        if *line.get(at)? != b' ' {
+            return None;
+        }
+        let (value, end) = number(text, start + at + 1)?;
+        if end - start > limits.line_bytes {
+            return None;
+        }
+        self.head = text.get(start..start + at)?;
+        self.value = value;
+        Some(end)
+    }
+
+    /// Where the name and the labels of `line` end, if they are those of `before` but for the value of
+    /// the label that was the only one to differ the last time.
+    #[inline(always)]
+    fn varied(&mut self, line: &[u8], before: &[u8]) -> Option<usize> {
+        let mark = self.marks.get(self.varies)?;
+        let labels = self.named + 1;
+        let from = labels + usize::from(mark.name_end) + 2;
+        let old_end = labels + usize::from(mark.value_end);
+        if !line.starts_with(before.get(..from)?) {
+            return None;
+        }
+        let new_end = value_end(line, from)?;
+        let rest = before.get(old_end..)?;
+        let end = new_end + rest.len();
+        if !line.get(new_end..)?.starts_with(rest) || end - labels > usize::from(u16::MAX) {
+            return None;
+        }
+        self.marks.shift(self.varies, old_end - labels, new_end - labels);
+        Some(end)
+    }
+
+    /// Where the name and the labels of `line` end, with what they have in common with those of `before`
+    /// compared and the rest read.
+    fn head(&mut self, line: &[u8], before: &[u8], limits: &Limits) -> Option<usize> {
         let same = common(line, before);
         let mut at = self.named;
         let same_name = same > at && *line.get(at)? == b'{';
@@ -51,7 +93,7 @@ impl<'page> Fast<'page> {
             } else {
                 common(inside, old)
             };
-            let brace = match labels_again(inside, old, &mut self.marks, same) {
+            let brace = match self.labels_again(inside, old, same) {
                 Some(brace) => brace,
                 None => labels(inside, limits.labels, &mut self.marks)?,
             };
@@ -59,17 +101,33 @@ impl<'page> Fast<'page> {
         } else {
             self.marks.clear();
         }
-        if *line.get(at)? != b' ' {
-            return None;
-        }
-        let (value, end) = number(text, start + at + 1)?;
-        if end - start > limits.line_bytes {
-            return None;
-        }
-        self.head = text.get(start..start + at)?;
         self.named = named;
-        self.value = value;
-        Some(end)
+        Some(at)
+    }
+
+    /// Where the closing brace is, if of the labels in `inside`, of which the first `same` bytes are those
+    /// of `old` with the marks, only the value of one differs. Both begin after the opening brace, and
+    /// `old` ends with the closing one.
+    #[inline(always)]
+    fn labels_again(&mut self, inside: &[u8], old: &[u8], same: usize) -> Option<usize> {
+        let index = self.marks.known(same);
+        let Some(differs) = self.marks.get(index) else {
+            return old.len().checked_sub(1).filter(|_| index > 0);
+        };
+        let old_end = usize::from(differs.value_end);
+        // The difference is in the value, not before it or after.
+        if same < usize::from(differs.name_end) + 2 || same > old_end {
+            return None;
+        }
+        let new_end = value_end(inside, same)?;
+        let rest = old.get(old_end..)?;
+        let brace = new_end + rest.len() - 1;
+        if !inside.get(new_end..)?.starts_with(rest) || brace > usize::from(u16::MAX) {
+            return None;
+        }
+        self.marks.shift(index, old_end, new_end);
+        self.varies = index;
+        Some(brace)
     }
 
     /// Name of the sample that was read.
@@ -99,30 +157,6 @@ impl<'page> Fast<'page> {
     pub(super) const fn value(&self) -> f64 {
         self.value
     }
-}
-
-/// Where the closing brace is, if of the labels in `inside`, of which the first `same` bytes are those of
-/// `old` with its `marks`, only the value of one differs. Both begin after the opening brace, and `old`
-/// ends with the closing one.
-#[inline(always)]
-fn labels_again(inside: &[u8], old: &[u8], marks: &mut Marks, same: usize) -> Option<usize> {
-    let index = marks.known(same);
-    let Some(differs) = marks.get(index) else {
-        return old.len().checked_sub(1).filter(|_| index > 0);
-    };
-    let old_end = usize::from(differs.value_end);
-    // The difference is in the value, not before it or after.
-    if same < usize::from(differs.name_end) + 2 || same > old_end {
-        return None;
-    }
-    let new_end = value_end(inside, same)?;
-    let rest = old.get(old_end..)?;
-    let brace = new_end + rest.len() - 1;
-    if !inside.get(new_end..)?.starts_with(rest) || brace > usize::from(u16::MAX) {
-        return None;
-    }
-    marks.shift(index, old_end, new_end);
-    Some(brace)
 }
 
 /// Where the brace is that closes the labels in `inside`, which begins after the opening one, if all of
@@ -171,9 +205,15 @@ fn labels(inside: &[u8], most: usize, marks: &mut Marks) -> Option<usize> {
 /// Where the quote is that ends a value, unless there is an escape in it.
 #[inline(always)]
 fn value_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let end = first(bytes, from, |byte| {
-        (byte == b'"') | (byte == b'\\') | (byte == b'\n')
-    });
+    // Values that differ from line to line are mostly short.
+    let near = word(bytes, from).map_or(8, |word| first_of(word, *b"\"\\\n"));
+    let end = if near < 8 {
+        from + near
+    } else {
+        first(bytes, from, |byte| {
+            (byte == b'"') | (byte == b'\\') | (byte == b'\n')
+        })
+    };
     (*bytes.get(end)? == b'"').then_some(end)
 }
 
@@ -225,30 +265,40 @@ pub(super) fn metadata<'page>(
 #[inline(always)]
 fn number(text: &str, start: usize) -> Option<(f64, usize)> {
     let bytes = text.as_bytes();
+    if let Some(word) = word(bytes, start) {
+        let length = first_below(word, b' ' + 1);
+        if let Some(value) = short_integer(word, length)
+            && *bytes.get(start + length)? == b'\n'
+        {
+            return Some((value, start + length));
+        }
+    }
+    long_number(text, start)
+}
+
+/// As [`number`], of any number.
+fn long_number(text: &str, start: usize) -> Option<(f64, usize)> {
+    let bytes = text.as_bytes();
     let end = first(bytes, start, |byte| byte <= b' ');
     if *bytes.get(end)? != b'\n' {
         return None;
     }
-    let value = match short_integer(bytes.get(start..)?, end - start) {
-        Some(integer) => integer,
-        None => decimal(text.get(start..end)?)?,
-    };
-    Some((value, end))
+    Some((decimal(text.get(start..end)?)?, end))
 }
 
-/// The first `length` bytes as an integer of up to eight digits, with or without `.0`: what counts and
+/// The first `length` bytes of `word`, at most eight, as an integer with or without `.0`: what counts and
 /// most gauges are. All digits are handled at once.
 #[inline(always)]
-fn short_integer(bytes: &[u8], length: usize) -> Option<f64> {
+fn short_integer(word: u64, length: usize) -> Option<f64> {
     const ZEROS: u64 = 0x3030_3030_3030_3030;
-    let has_fraction = length > 2 && bytes.get(length - 2..length) == Some(b".0");
+    let has_fraction =
+        length > 2 && word >> (8 * (length - 2)) & 0xffff == u64::from(u16::from_le_bytes(*b".0"));
     let count = length - if has_fraction { 2 } else { 0 };
     if !(1..=8).contains(&count) {
         return None;
     }
     // Digits that are not there are zeros before those that are.
     let unused = 64 - 8 * count as u32;
-    let word = u64::from_le_bytes(*bytes.first_chunk()?);
     let digits = (word << unused) ^ ZEROS ^ (ZEROS & !(u64::MAX << unused));
     // Of a digit the upper half is zero, also when six is added.
     if (digits | digits.wrapping_add(0x0606_0606_0606_0606)) & 0xf0f0_f0f0_f0f0_f0f0 != 0 {
@@ -268,12 +318,16 @@ fn decimal(text: &str) -> Option<f64> {
     const TENS: [f64; 16] = [
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
     ];
+    // More than 15 digits and a point.
+    if text.len() > 16 {
+        return number::float(text).ok();
+    }
     let mut digits = 0u64;
     let mut point = None;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
-            b'0'..=b'9' if at < 16 => digits = digits * 10 + u64::from(byte - b'0'),
-            b'.' if point.is_none() && at < 16 => point = Some(at),
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(at),
             _ => return number::float(text).ok(),
         }
     }

@@ -1,8 +1,11 @@
-//! Searching short texts, 16 bytes at a time: plain loops that compilers turn into vector
-//! instructions. `memchr` is faster only where the way is long.
+//! Searching short texts, 8 or 16 bytes at a time: whole words, and plain loops that compilers turn into
+//! vector instructions. `memchr` is faster only where the way is long.
 
 /// Bytes that are looked at together.
 const WIDTH: usize = 16;
+
+/// A byte of one in each byte of a word; times a byte, that byte in each.
+const ONES: u64 = u64::MAX / 0xff;
 
 /// The first byte from `from` on which `stop` holds; where there is none, the end.
 #[inline(always)]
@@ -26,6 +29,35 @@ pub(super) fn first(bytes: &[u8], from: usize, stop: impl Fn(u8) -> bool) -> usi
         at += 1;
     }
     at
+}
+
+/// The eight bytes from `at`, the first lowest.
+#[inline(always)]
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+/// The first byte of `word` below `bound`, which is at most 0x80; 8 where there is none.
+#[inline(always)]
+pub(super) const fn first_below(word: u64, bound: u8) -> usize {
+    (below(word, bound).trailing_zeros() / 8) as usize
+}
+
+/// The first byte of `word` that is one of three; 8 where there is none.
+#[inline(always)]
+pub(super) const fn first_of(word: u64, [one, two, three]: [u8; 3]) -> usize {
+    let found = below(word ^ (ONES * one as u64), 1)
+        | below(word ^ (ONES * two as u64), 1)
+        | below(word ^ (ONES * three as u64), 1);
+    (found.trailing_zeros() / 8) as usize
+}
+
+/// The highest bit of the first byte below `bound`, perhaps with bits of bytes after it: what these
+/// borrow from each other can only make more of them.
+#[inline(always)]
+const fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(ONES * bound as u64) & !word & (ONES * 0x80)
 }
 
 /// Whether `byte` can be in the name of a label.

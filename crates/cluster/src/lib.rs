@@ -64,7 +64,7 @@ pub use model::{
     ContainerPort, HpaTolerances, MetricType, Pod, PodPhase, ScaleTarget, Stale, TargetProblem,
     TriggerDefinition, TriggerKind, UnsupportedMetricType, Workload, WorkloadId, WorkloadKind,
 };
-pub use queues::{Queue, QueueRef, QueueWatch, Work};
+pub use queues::{LocalQueue, QueueWatch, Work};
 pub use store::{Snapshot, Store, StoreWriter};
 pub use values::{Holder, Value, ValueRef, ValueWatch, Values};
 pub use watch::WatchTiming;

@@ -80,18 +80,7 @@ pub(crate) struct ReplicatedStatus {
 pub(crate) struct JobObject {
     pub(crate) metadata: Meta,
     #[serde(default)]
-    spec: JobSpec,
-    #[serde(default)]
     pub(crate) status: JobStatus,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct JobSpec {
-    /// Kubernetes' default is 1.
-    parallelism: Option<u32>,
-    #[serde(deserialize_with = "null_as_default")]
-    template: TemplateObject,
 }
 
 /// A pod template.
@@ -260,12 +249,6 @@ impl JobObject {
         self.status.conditions.iter().any(|condition| {
             matches!(condition.kind.as_str(), "Complete" | "Failed") && condition.status == "True"
         })
-    }
-
-    /// GPUs of the pods that it runs side by side.
-    pub(crate) fn gpus(&self) -> u32 {
-        let parallelism = self.spec.parallelism.unwrap_or(1);
-        self.spec.template.spec.gpus().saturating_mul(parallelism)
     }
 }
 

@@ -14,35 +14,24 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::cluster::WatchGuard;
 use crate::health::WatchState;
 use crate::model::Stale;
-use crate::objects::{JobObject, KueueWorkloadObject, Object};
+use crate::objects::KueueWorkloadObject;
 use crate::scales::is_name;
-use crate::selector::{Labels, Selector};
 use crate::watch::{Collection, Event, WatchTiming, follow};
 
-/// Work that waits somewhere other than in an engine.
+/// A LocalQueue of Kueue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct QueueRef {
-    /// Namespace of the queue: that of the workload which names it, never another.
+pub struct LocalQueue {
+    /// Its namespace: that of the workload which names it, never another.
     pub namespace: String,
-    /// Which work of it.
-    pub queue: Queue,
-}
-
-/// Which work of a namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Queue {
-    /// Kueue's Workloads that wait in the LocalQueue of this name.
-    Local(String),
-    /// Jobs that are not finished and whose labels this selector matches (in the form that
-    /// `kubectl -l` takes).
-    Jobs(String),
+    /// Its name.
+    pub name: String,
 }
 
 /// How much work there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// Workloads or Jobs.
-    pub items: u32,
+    /// Kueue's Workloads: jobs of any kind.
+    pub workloads: u32,
     /// GPUs and partitions that their pods ask for together.
     pub gpus: u32,
     /// The last moment at which this was known to be true.
@@ -52,41 +41,27 @@ pub struct Work {
 /// Watches queues for as long as it lives.
 #[derive(Debug)]
 pub struct QueueWatch {
-    wanted: watch::Sender<BTreeSet<QueueRef>>,
+    wanted: watch::Sender<BTreeSet<LocalQueue>>,
     boards: Arc<Mutex<Boards>>,
     clock: Clock,
     _guard: WatchGuard,
 }
 
-/// What is watched: one collection of one namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Source {
-    kind: Kind,
-    namespace: String,
-}
+/// By namespace.
+type Boards = HashMap<String, Board>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Kind {
-    KueueWorkloads,
-    Jobs,
-}
-
-type Boards = HashMap<Source, Board>;
-
-/// What is known of one source.
+/// What is known of one namespace.
 #[derive(Debug)]
 struct Board {
     state: WatchState,
     items: BTreeMap<String, Item>,
 }
 
-/// One Workload or Job.
+/// One Workload.
 #[derive(Debug)]
 struct Item {
     queue: String,
-    labels: Labels,
-    /// Whether it counts: waiting for a Workload, not finished for a Job.
-    counts: bool,
+    waits: bool,
     gpus: u32,
 }
 
@@ -119,7 +94,7 @@ impl QueueWatch {
     }
 
     /// Watches what `wanted` needs from now on, and nothing else.
-    pub fn want(&self, wanted: BTreeSet<QueueRef>) {
+    pub fn want(&self, wanted: BTreeSet<LocalQueue>) {
         self.wanted.send_if_modified(|known| {
             let changed = *known != wanted;
             if changed {
@@ -129,16 +104,15 @@ impl QueueWatch {
         });
     }
 
-    /// The work behind `queue` now.
+    /// The work that waits in `queue` now.
     ///
     /// # Errors
     ///
-    /// Why it is not known, in words: not listed yet, Kueue not installed, no permission, a selector
-    /// that is none.
-    pub fn work(&self, queue: &QueueRef) -> Result<Work, String> {
+    /// Why it is not known, in words: not listed yet, Kueue not installed, no permission.
+    pub fn work(&self, queue: &LocalQueue) -> Result<Work, String> {
         let boards = self.boards.lock();
         let board = boards
-            .get(&queue.source())
+            .get(&queue.namespace)
             .ok_or_else(|| format!("{queue} is not watched yet"))?;
         let as_of = match &board.state {
             WatchState::Current => self.clock.now(),
@@ -147,40 +121,24 @@ impl QueueWatch {
             WatchState::Starting {
                 problem: Some(problem),
             } => return Err(format!("{queue} cannot be listed: {problem}")),
-            WatchState::Missing => return Err(format!("the cluster does not serve {queue}")),
-        };
-        let selector = match &queue.queue {
-            Queue::Local(_) => None,
-            Queue::Jobs(text) => Some(
-                text.parse::<Selector>()
-                    .map_err(|error| format!("selector {text:?}: {error}"))?,
-            ),
-        };
-        let (mut items, mut gpus) = (0_u32, 0_u32);
-        for item in board.items.values().filter(|item| item.counts) {
-            let is_of_it = match (&queue.queue, &selector) {
-                (Queue::Local(name), _) => item.queue == *name,
-                (Queue::Jobs(_), Some(selector)) => selector.matches(&item.labels),
-                (Queue::Jobs(_), None) => false,
-            };
-            if is_of_it {
-                items = items.saturating_add(1);
-                gpus = gpus.saturating_add(item.gpus);
+            WatchState::Missing => {
+                return Err(format!("the cluster does not serve {queue}: it has no Kueue"));
             }
+        };
+        let mut work = Work {
+            workloads: 0,
+            gpus: 0,
+            as_of,
+        };
+        let waiting = board
+            .items
+            .values()
+            .filter(|item| item.waits && item.queue == queue.name);
+        for item in waiting {
+            work.workloads = work.workloads.saturating_add(1);
+            work.gpus = work.gpus.saturating_add(item.gpus);
         }
-        Ok(Work { items, gpus, as_of })
-    }
-}
-
-impl QueueRef {
-    fn source(&self) -> Source {
-        Source {
-            kind: match self.queue {
-                Queue::Local(_) => Kind::KueueWorkloads,
-                Queue::Jobs(_) => Kind::Jobs,
-            },
-            namespace: self.namespace.clone(),
-        }
+        Ok(work)
     }
 }
 
@@ -189,9 +147,9 @@ struct Driver {
     client: Client,
     timing: WatchTiming,
     clock: Clock,
-    wanted: watch::Receiver<BTreeSet<QueueRef>>,
+    wanted: watch::Receiver<BTreeSet<LocalQueue>>,
     boards: Arc<Mutex<Boards>>,
-    tasks: HashMap<Source, AbortHandle>,
+    tasks: HashMap<String, AbortHandle>,
     running: JoinSet<()>,
 }
 
@@ -199,25 +157,25 @@ impl Driver {
     /// Ends when nobody can want anything any more; its watches end with it.
     async fn run(mut self) {
         loop {
-            let wanted: BTreeSet<Source> = self
+            let wanted: BTreeSet<String> = self
                 .wanted
                 .borrow_and_update()
                 .iter()
-                .filter(|queue| is_name(&queue.namespace))
-                .map(QueueRef::source)
+                .map(|queue| queue.namespace.clone())
+                .filter(|namespace| is_name(namespace))
                 .collect();
-            self.tasks.retain(|source, task| {
-                let keep = wanted.contains(source) && !task.is_finished();
+            self.tasks.retain(|namespace, task| {
+                let keep = wanted.contains(namespace) && !task.is_finished();
                 if !keep {
                     task.abort();
-                    self.boards.lock().remove(source);
+                    self.boards.lock().remove(namespace);
                 }
                 keep
             });
-            for source in wanted {
-                if !self.tasks.contains_key(&source) {
-                    let task = self.start(source.clone());
-                    self.tasks.insert(source, task);
+            for namespace in wanted {
+                if !self.tasks.contains_key(&namespace) {
+                    let task = self.start(namespace.clone());
+                    self.tasks.insert(namespace, task);
                 }
             }
             tokio::select! {
@@ -231,9 +189,9 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, source: Source) -> AbortHandle {
+    fn start(&mut self, namespace: String) -> AbortHandle {
         self.boards.lock().insert(
-            source.clone(),
+            namespace.clone(),
             Board {
                 state: WatchState::Starting { problem: None },
                 items: BTreeMap::new(),
@@ -241,58 +199,36 @@ impl Driver {
         );
         let (client, timing, clock) = (self.client.clone(), self.timing.clone(), self.clock.clone());
         let boards = Arc::clone(&self.boards);
-        match source.kind {
-            Kind::Jobs => {
-                let path = format!("/apis/batch/v1/namespaces/{}/jobs", source.namespace);
-                self.running
-                    .spawn(keep(client, path, timing, clock, source, boards, job))
-            }
-            Kind::KueueWorkloads => self.running.spawn(async move {
-                let version = kueue_version(&client, &timing, &source, &boards).await;
-                let path = format!(
-                    "/apis/{KUEUE}/{version}/namespaces/{}/workloads",
-                    source.namespace
-                );
-                keep(client, path, timing, clock, source, boards, kueue_workload).await;
-            }),
-        }
+        self.running.spawn(async move {
+            let version = served_version(&client, &timing, &namespace, &boards).await;
+            let collection = Collection {
+                path: format!("/apis/{KUEUE}/{version}/namespaces/{namespace}/workloads"),
+                labels: None,
+            };
+            let emit = move |event: Event<KueueWorkloadObject>| {
+                if let Some(board) = boards.lock().get_mut(&namespace) {
+                    board.take(event);
+                }
+                std::future::ready(()).boxed()
+            };
+            follow(client, collection, timing, clock, emit).await;
+        })
     }
 }
 
-/// Follows a collection and keeps its board for ever.
-async fn keep<T>(
-    client: Client,
-    path: String,
-    timing: WatchTiming,
-    clock: Clock,
-    source: Source,
-    boards: Arc<Mutex<Boards>>,
-    read: fn(T) -> Item,
-) where
-    T: Object + Clone + fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
-{
-    let emit = move |event: Event<T>| {
-        if let Some(board) = boards.lock().get_mut(&source) {
-            board.take(event, read);
-        }
-        std::future::ready(()).boxed()
-    };
-    follow(client, Collection { path, labels: None }, timing, clock, emit).await;
-}
-
 impl Board {
-    fn take<T: Object>(&mut self, event: Event<T>, read: fn(T) -> Item) {
+    fn take(&mut self, event: Event<KueueWorkloadObject>) {
         match event {
             Event::Listed(objects) => {
-                let named = |object: T| (object.meta().name.clone(), read(object));
-                self.items = objects.into_iter().map(named).collect();
+                self.items = objects.into_iter().map(item).collect();
                 self.state = WatchState::Current;
             }
             Event::Put(object) => {
-                self.items.insert(object.meta().name.clone(), read(object));
+                let (name, item) = item(object);
+                self.items.insert(name, item);
             }
             Event::Gone(object) => {
-                self.items.remove(&object.meta().name);
+                self.items.remove(&object.metadata.name);
             }
             Event::Current => self.state = WatchState::Current,
             Event::Broken { since, reason } => {
@@ -313,22 +249,13 @@ impl Board {
     }
 }
 
-fn job(object: JobObject) -> Item {
-    Item {
-        counts: !object.finished(),
+fn item(object: KueueWorkloadObject) -> (String, Item) {
+    let item = Item {
+        waits: object.waits(),
         gpus: object.gpus(),
-        queue: String::new(),
-        labels: object.metadata.labels,
-    }
-}
-
-fn kueue_workload(object: KueueWorkloadObject) -> Item {
-    Item {
-        counts: object.waits(),
-        gpus: object.gpus(),
-        labels: object.metadata.labels,
         queue: object.spec.queue_name,
-    }
+    };
+    (object.metadata.name, item)
 }
 
 /// An API group, as far as it says which versions it has.
@@ -343,10 +270,10 @@ struct GroupVersionObject {
 }
 
 /// The best version of Kueue's API that is served; asks until there is one.
-async fn kueue_version(
+async fn served_version(
     client: &Client,
     timing: &WatchTiming,
-    source: &Source,
+    namespace: &str,
     boards: &Mutex<Boards>,
 ) -> &'static str {
     loop {
@@ -373,19 +300,15 @@ async fn kueue_version(
                 problem: Some(error.to_string()),
             },
         };
-        if let Some(board) = boards.lock().get_mut(source) {
+        if let Some(board) = boards.lock().get_mut(namespace) {
             board.state = state;
         }
         tokio::time::sleep(timing.missing_pause).await;
     }
 }
 
-impl fmt::Display for QueueRef {
+impl fmt::Display for LocalQueue {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let namespace = &self.namespace;
-        match &self.queue {
-            Queue::Local(name) => write!(out, "LocalQueue {namespace}/{name}"),
-            Queue::Jobs(selector) => write!(out, "Jobs of {namespace} with {selector:?}"),
-        }
+        write!(out, "LocalQueue {}/{}", self.namespace, self.name)
     }
 }

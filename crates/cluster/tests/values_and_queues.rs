@@ -6,10 +6,10 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rheostat_cluster::{Holder, Queue, QueueRef, QueueWatch, Value, ValueRef, ValueWatch, WatchTiming, Work};
+use rheostat_cluster::{Holder, LocalQueue, QueueWatch, Value, ValueRef, ValueWatch, WatchTiming, Work};
 use rheostat_reading::Clock;
 use serde_json::json;
-use support::{ApiServer, JOBS, KUEUE_WORKLOADS, status};
+use support::{ApiServer, KUEUE_WORKLOADS, status};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PERIOD: Duration = Duration::from_millis(50);
@@ -110,18 +110,18 @@ fn hasty() -> WatchTiming {
     }
 }
 
-async fn until_work(queues: &QueueWatch, queue: &QueueRef, expected: (u32, u32)) {
+async fn until_work(queues: &QueueWatch, queue: &LocalQueue, expected: (u32, u32)) {
     let sees = |found: &Result<Work, String>| {
         found
             .as_ref()
-            .is_ok_and(|work| (work.items, work.gpus) == expected)
+            .is_ok_and(|work| (work.workloads, work.gpus) == expected)
     };
     until(queues, queue, &format!("{expected:?}"), sees).await;
 }
 
 async fn until(
     queues: &QueueWatch,
-    queue: &QueueRef,
+    queue: &LocalQueue,
     what: &str,
     mut sees: impl FnMut(&Result<Work, String>) -> bool,
 ) {
@@ -154,9 +154,9 @@ fn kueue_workload(
 #[tokio::test]
 async fn only_what_waits_in_a_local_queue_counts() {
     let server = ApiServer::start().await;
-    let queue = QueueRef {
+    let queue = LocalQueue {
         namespace: "a".into(),
-        queue: Queue::Local("batch".into()),
+        name: "batch".into(),
     };
     let queues = QueueWatch::start(server.client(), hasty(), Clock::system());
     assert!(queues.work(&queue).is_err(), "unknown is not nothing");
@@ -203,36 +203,7 @@ async fn only_what_waits_in_a_local_queue_counts() {
     })
     .await;
     assert_eq!(
-        queues.work(&queue).map(|work| (work.items, work.gpus)),
+        queues.work(&queue).map(|work| (work.workloads, work.gpus)),
         Ok((1, 1))
     );
-}
-
-#[tokio::test]
-async fn jobs_that_are_not_finished_are_work() {
-    let server = ApiServer::start().await;
-    let job = |name: &str, app: &str, finished: bool| {
-        let conditions = if finished {
-            json!([{"type": "Complete", "status": "True"}])
-        } else {
-            json!(null)
-        };
-        json!({"metadata": {"namespace": "a", "name": name, "labels": {"app": app}},
-            "spec": {"parallelism": 2, "template": {"spec": {"containers": [
-                {"name": "x", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}},
-            "status": {"conditions": conditions}})
-    };
-    server.put(JOBS, job("one", "render", false));
-    server.put(JOBS, job("two", "render", true));
-    server.put(JOBS, job("three", "else", false));
-    let jobs = |selector: &str| QueueRef {
-        namespace: "a".into(),
-        queue: Queue::Jobs(selector.into()),
-    };
-    let queues = QueueWatch::start(server.client(), hasty(), Clock::system());
-    queues.want(BTreeSet::from([jobs("app=render")]));
-    until_work(&queues, &jobs("app=render"), (1, 2)).await;
-    assert!(queues.work(&jobs("app in (")).unwrap_err().contains("selector"));
-    server.delete(JOBS, "a", "one");
-    until_work(&queues, &jobs("app=render"), (0, 0)).await;
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use rheostat_engines::Engine;
+use rheostat_engines::{CustomEngine, Engine};
 
 use crate::engine_selection::{DEFAULT_PERIOD, DEFAULT_WINDOW};
 use crate::parse::{MINUTE, Parser, invalid};
@@ -129,7 +129,11 @@ impl Parser<'_> {
                 ))
             }
             (Some(key), None) => Ok(EngineSource::ConfigMap(key)),
-            (None, Some(json)) => Ok(EngineSource::Inline(json.to_owned())),
+            (None, Some(description)) => {
+                let engine = CustomEngine::parse(description)
+                    .map_err(|error| invalid("customEngine", description, error.to_string()))?;
+                Ok(EngineSource::Inline(engine.to_json()))
+            }
             (None, None) if named == Some(Engine::Custom) => Err(TriggerError::Missing {
                 key: "engineConfig or customEngine".into(),
                 allowed: "the description of the custom engine: engineConfig: CONFIGMAP/KEY, or customEngine with the JSON itself".into(),

@@ -602,6 +602,14 @@ fn mistakes_are_named_with_key_and_place() {
             vec!["engineConfig or customEngine is missing"],
         ),
         (
+            vec![
+                ("signal", "engine.waiting"),
+                ("target", "5"),
+                ("customEngine", r#"{"wating": {"metric": "q"}}"#),
+            ],
+            vec!["customEngine", "wating"],
+        ),
+        (
             vec![("profile", "vllm"), ("window", "5s")],
             vec!["window is \"5s\"", "from 10 s to 600 s"],
         ),

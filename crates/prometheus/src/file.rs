@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::servers::{Enforcement, ServerConfig, Servers};
 
-/// The file that names the servers; YAML or JSON. Its schema is documented in `SERVERS.md` beside this
-/// crate.
+/// The file that names the servers; YAML or JSON. Its schema is documented in
+/// `docs/prometheus.md`.
 #[derive(Debug)]
 pub struct ServersFile {
     path: PathBuf,

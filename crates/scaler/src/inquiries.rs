@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rheostat_cluster::{QueueRef, QueueWatch, ValueRef, ValueWatch, Values, Work};
+use rheostat_cluster::{LocalQueue, QueueWatch, ValueRef, ValueWatch, Values, Work};
 use rheostat_engines::{EngineReport, TargetId};
 use rheostat_fleet::{DcgmSource, EngineReader, Fleet, FleetView};
 use rheostat_prometheus::{QueryId, QueryResult, Sampler, Servers, ServersFile};
@@ -33,7 +33,7 @@ pub(crate) struct Inquirer {
     inquiries: Inquiries,
     assignment: Assignment,
     queries: BTreeSet<QueryId>,
-    queues: BTreeSet<QueueRef>,
+    queues: BTreeSet<LocalQueue>,
 }
 
 /// The Prometheus servers that the operator has configured.
@@ -54,7 +54,7 @@ pub struct Findings {
     /// What they answered.
     pub queries: Arc<HashMap<QueryId, Arc<QueryResult>>>,
     /// How much work waits, or why that is not known.
-    pub work: BTreeMap<QueueRef, Result<Work, String>>,
+    pub work: BTreeMap<LocalQueue, Result<Work, String>>,
     /// What Secrets and ConfigMaps say.
     pub values: Values,
 }
@@ -64,7 +64,7 @@ pub struct Findings {
 pub struct Wishes {
     pub(crate) engines: Vec<Wanted>,
     pub(crate) queries: BTreeSet<QueryId>,
-    pub(crate) queues: BTreeSet<QueueRef>,
+    pub(crate) queues: BTreeSet<LocalQueue>,
     pub(crate) values: BTreeSet<ValueRef>,
 }
 
@@ -115,7 +115,7 @@ impl Inquirer {
             None => Default::default(),
         };
         let work = inquiries.queues.as_ref().map_or_else(BTreeMap::new, |watch| {
-            let work = |queue: &QueueRef| (queue.clone(), watch.work(queue));
+            let work = |queue: &LocalQueue| (queue.clone(), watch.work(queue));
             self.queues.iter().map(work).collect()
         });
         Findings {

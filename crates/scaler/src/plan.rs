@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rheostat_cluster::{Queue, QueueRef, Values, Work, Workload};
+use rheostat_cluster::{LocalQueue, Values, Work, Workload, WorkloadKind};
 use rheostat_engines::{EngineReport, TargetId};
 use rheostat_fleet::FleetView;
 use rheostat_policy::{EngineNeeds, KueueCount, Needs, OutsideSource, PrometheusQuery, Unseen};
@@ -30,7 +30,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 enum Asked {
     Prometheus(PrometheusQuery, Result<QueryId, String>),
-    Queue(QueueRef, KueueCount),
+    Queue(LocalQueue, KueueCount),
     UnfinishedJobs,
 }
 
@@ -127,7 +127,11 @@ impl Plan {
         self.outside.iter().map(observe).collect()
     }
 
+    /// Of a ScaledJob its Jobs are what is scaled; other workloads have none.
     fn unfinished_jobs(&self, now: Timestamp) -> Observed {
+        if self.workload.id.kind != WorkloadKind::ScaledJob {
+            return Err(Absent::NotSupported);
+        }
         match &self.workload.target {
             Ok(target) => {
                 let at = target.stale.as_ref().map_or(now, |stale| stale.since);
@@ -147,9 +151,9 @@ impl Asked {
                 Self::Prometheus(query.clone(), bound.map_err(|error| error.to_string()))
             }
             OutsideSource::Kueue(kueue) => Self::Queue(
-                QueueRef {
+                LocalQueue {
                     namespace: namespace.clone(),
-                    queue: Queue::Local(kueue.queue.clone()),
+                    name: kueue.queue.clone(),
                 },
                 kueue.count,
             ),
@@ -181,7 +185,7 @@ fn of_queue(work: Option<&Result<Work, String>>, count: KueueCount) -> Observed 
         .as_ref()
         .map_err(|reason| Absent::Failed(reason.clone()))?;
     let number = match count {
-        KueueCount::Workloads => work.items,
+        KueueCount::Workloads => work.workloads,
         KueueCount::Gpus => work.gpus,
     };
     reading(f64::from(number), work.as_of)

@@ -1,5 +1,3 @@
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rheostat_reading::Timestamp;
@@ -9,6 +7,8 @@ use crate::hash::mix;
 use crate::index::Part;
 use crate::report::{self, EngineReport};
 use crate::sample::{Point, Sample, Told};
+use crate::series::{Jump, SeriesSet};
+use crate::tally::{Gain, Tallies};
 use crate::{Fact, View};
 
 /// What one engine said over time, through one [`View`]: enough to tell rates and quantiles over the
@@ -31,12 +31,9 @@ use crate::{Fact, View};
 #[derive(Debug)]
 pub struct History {
     window: Duration,
-    /// Of each series what it showed last.
-    series: HashMap<u64, Last>,
+    series: SeriesSet,
     /// What all counters have gained since this history began.
-    tallies: PerFact<Option<Tally>>,
-    /// The same as it was earlier, oldest first; the last is that of the newest scrape.
-    moments: VecDeque<Moment>,
+    tallies: Tallies,
     /// When counters were last seen to jump back and forth.
     torn_at: Option<Timestamp>,
     pub(crate) newest: Option<Newest>,
@@ -54,33 +51,6 @@ pub(crate) struct Newest {
     pub(crate) notes: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    value: f64,
-    at: Timestamp,
-    /// Before it fell, until it is there again.
-    before: Option<f64>,
-}
-
-/// What a counter or a distribution has gained.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
-    /// Of a counter its gain, of a distribution the number of observations.
-    pub(crate) count: f64,
-    /// Sum of the observations.
-    pub(crate) sum: f64,
-    /// Bounds of the buckets.
-    pub(crate) bounds: Arc<[f64]>,
-    /// Observations up to each bound.
-    pub(crate) buckets: Box<[f64]>,
-}
-
-#[derive(Debug)]
-struct Moment {
-    at: Timestamp,
-    tallies: Vec<(Fact, Tally)>,
-}
-
 /// What counters did that only resets, or several processes, can explain.
 #[derive(Clone, Copy, Debug, Default)]
 struct Jumps {
@@ -88,13 +58,6 @@ struct Jumps {
     down: bool,
     /// One that fell is back where it was: these are two series of two processes.
     back: bool,
-}
-
-/// What lies between two scrapes.
-pub(crate) struct Gain<'a> {
-    pub(crate) from: &'a Tally,
-    pub(crate) to: &'a Tally,
-    pub(crate) window: Duration,
 }
 
 /// How a scrape follows the one before.
@@ -111,10 +74,6 @@ enum Succession {
 }
 
 impl History {
-    /// How many earlier moments are kept, whatever the window and the period: the true window is
-    /// longer than the view's by a thirty-second part at most, or one period.
-    const MOMENTS: u32 = 32;
-
     /// What the clocks of an engine and of whoever asks it may differ by, seconds.
     const CLOCK_SKEW: f64 = 60.0;
 
@@ -123,9 +82,8 @@ impl History {
     pub fn new(view: &View) -> Self {
         Self {
             window: view.window,
-            series: HashMap::new(),
-            tallies: PerFact::default(),
-            moments: VecDeque::new(),
+            series: SeriesSet::default(),
+            tallies: Tallies::default(),
             torn_at: None,
             newest: None,
             failure: None,
@@ -147,7 +105,7 @@ impl History {
         let torn = jumps.back || (jumps.down && recently);
         if torn {
             self.torn_at = Some(at);
-            self.moments.clear();
+            self.tallies.clear_moments();
         }
         if torn || succession == Succession::Other {
             notes.push(
@@ -156,7 +114,11 @@ impl History {
                     .to_owned(),
             );
         }
-        self.keep(sample, at);
+        let has =
+            PerFact::from_fn(|fact| matches!(sample.told.get(fact), Told::Counter | Told::Distribution(_)));
+        let oldest = at.minus(self.reach());
+        self.tallies.keep(&has, at, self.window, oldest);
+        self.series.settle(sample.points.len(), oldest);
         self.newest = Some(Newest {
             at,
             engine: sample.engine,
@@ -165,7 +127,6 @@ impl History {
             told: sample.told.clone(),
             notes,
         });
-        self.forget_series(sample.points.len(), at);
     }
 
     /// A scrape failed, for the reason `why`. What was known stays and grows old.
@@ -181,32 +142,12 @@ impl History {
 
     /// What `fact` gained over the window; `None` where there is nothing yet to compare with.
     pub(crate) fn gain(&self, fact: Fact) -> Option<Gain<'_>> {
-        let newest = self.moments.back()?;
-        let to = newest.tally(fact)?;
-        let start = newest.at.minus(self.window);
-        let earlier = self.moments.iter().rev().skip(1);
-        let mut from = None;
-        for moment in earlier {
-            let Some(tally) = moment.tally(fact) else {
-                continue;
-            };
-            from = Some((moment, tally));
-            if moment.at <= start {
-                break;
-            }
-        }
-        let (moment, from) = from?;
-        Some(Gain {
-            from,
-            to,
-            window: newest.at.since(moment.at),
-        })
+        self.tallies.gain(fact, self.window)
     }
 
     fn forget(&mut self) {
         self.series.clear();
-        self.moments.clear();
-        self.tallies = PerFact::default();
+        self.tallies.clear();
     }
 
     fn succession(&self, sample: &Sample, at: Timestamp) -> Succession {
@@ -242,23 +183,7 @@ impl History {
                 self.newest.as_ref().is_some_and(|newest| {
                     matches!(newest.told.get(fact), Told::Counter | Told::Distribution(_))
                 }) && matches!(succession, Succession::Same | Succession::Restarted);
-            let tally = self
-                .tallies
-                .get_mut(fact)
-                .get_or_insert_with(|| Tally::with(bounds));
-            if *tally.bounds != *bounds {
-                // Counts up to other bounds cannot be compared with these. But a distribution that had
-                // no series yet had no observations either, whatever its bounds were to be.
-                let had_none = tally.bounds.is_empty() && tally.count <= 0.0;
-                *tally = Tally::with(bounds);
-                for moment in &mut self.moments {
-                    if had_none && let Some(earlier) = moment.tally_mut(fact) {
-                        *earlier = tally.clone();
-                    } else {
-                        moment.tallies.retain(|(other, _)| *other != fact);
-                    }
-                }
-            }
+            let tally = self.tallies.of(fact, bounds);
             for point in sample.points_of(fact) {
                 let place = match point.part {
                     Part::Bucket => match bounds
@@ -275,46 +200,13 @@ impl History {
                 }
                 let gain = gain(&mut self.series, point, at, known, succession, &mut jumps);
                 match (point.part, place) {
-                    (Part::Sum, _) => tally.sum += gain,
-                    (_, Some(place)) => {
-                        if let Some(bucket) = tally.buckets.get_mut(place) {
-                            *bucket += gain;
-                        }
-                    }
-                    (_, None) => tally.count += gain,
+                    (Part::Sum, _) => tally.add_sum(gain),
+                    (_, Some(place)) => tally.add_bucket(place, gain),
+                    (_, None) => tally.add_count(gain),
                 }
             }
         }
         jumps
-    }
-
-    /// Keeps the tallies as they are now, and drops what is no longer needed.
-    fn keep(&mut self, sample: &Sample, at: Timestamp) {
-        while self.moments.back().is_some_and(|moment| moment.at >= at) {
-            self.moments.pop_back();
-        }
-        // The newest before this one is dropped where it lies close behind its predecessor.
-        let spacing = self.window / Self::MOMENTS;
-        let mut last = self.moments.iter().rev();
-        if let (Some(last), Some(before)) = (last.next(), last.next())
-            && last.at.since(before.at) < spacing
-        {
-            self.moments.pop_back();
-        }
-        let tallies = Fact::ALL
-            .iter()
-            .filter(|&&fact| matches!(sample.told.get(fact), Told::Counter | Told::Distribution(_)))
-            .filter_map(|&fact| Some((fact, self.tallies.get(fact).clone()?)))
-            .collect();
-        self.moments.push_back(Moment { at, tallies });
-        let start = at.minus(self.window);
-        while self.moments.get(1).is_some_and(|second| second.at <= start) {
-            self.moments.pop_front();
-        }
-        let oldest = at.minus(self.reach());
-        while self.moments.front().is_some_and(|moment| moment.at < oldest) {
-            self.moments.pop_front();
-        }
     }
 
     /// What is older than this is compared with nothing: after a long silence the mean over it says
@@ -323,19 +215,11 @@ impl History {
         const LEAST: Duration = Duration::from_secs(120);
         self.window.saturating_add(self.window.max(LEAST))
     }
-
-    /// Forgets series that went away long ago.
-    fn forget_series(&mut self, present: usize, at: Timestamp) {
-        if self.series.len() > present {
-            let oldest = at.minus(self.reach());
-            self.series.retain(|_, last| last.at >= oldest);
-        }
-    }
 }
 
 /// What the series of `point` gained.
 fn gain(
-    series: &mut HashMap<u64, Last>,
+    series: &mut SeriesSet,
     point: &Point,
     at: Timestamp,
     known: bool,
@@ -343,86 +227,103 @@ fn gain(
     jumps: &mut Jumps,
 ) -> f64 {
     let value = point.value;
-    let key = mix(
+    let name = mix(
         mix(point.key, point.fact as u64),
         mix(point.part as u64, point.bound.to_bits()),
     );
-    let Some(last) = series.get_mut(&key) else {
-        let last = Last {
-            value,
-            at,
-            before: None,
-        };
-        series.insert(key, last);
+    let Some(series) = series.get_mut(name) else {
+        series.add(name, value, at);
         return if known { value.max(0.0) } else { 0.0 };
     };
-    let gain = if value < last.value {
-        jumps.down = true;
-        last.before = Some(last.value);
-        value
-    } else if succession == Succession::Restarted {
-        value
-    } else {
-        if let Some(before) = last.before.take_if(|before| value >= *before) {
-            // It fell and is back: more than it can have grown by within one scrape, unless it is so
-            // small that nothing is lost by looking again.
-            jumps.back |= last.value < before;
+    let before = series.value;
+    let gain = match series.show(value, at) {
+        Some(Jump::Down) => {
+            jumps.down = true;
+            value
         }
-        value - last.value
+        _ if succession == Succession::Restarted => value,
+        // It fell and is back: more than it can have grown by within one scrape, unless it is so small
+        // that nothing is lost by looking again.
+        jump => {
+            jumps.back |= jump == Some(Jump::Back);
+            value - before
+        }
     };
-    last.value = value;
-    last.at = at;
     gain.max(0.0)
 }
 
-impl Tally {
-    fn with(bounds: &[f64]) -> Self {
-        Self {
-            bounds: bounds.into(),
-            buckets: vec![0.0; bounds.len()].into(),
-            ..Self::default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Engine, EngineChoice, Pages, Reader};
+
+    /// A page of a vLLM of several ranks.
+    fn page(ranks: usize, tokens: u64) -> String {
+        let mut page = String::new();
+        for rank in 0..ranks {
+            let labels = format!("engine=\"{rank}\",model_name=\"m\"");
+            for counter in [
+                "prompt_tokens",
+                "generation_tokens",
+                "num_preemptions",
+                "request_success",
+            ] {
+                page += &format!("vllm:{counter}_total{{{labels}}} {tokens}\n");
+            }
+            for latency in [
+                "time_to_first_token_seconds",
+                "inter_token_latency_seconds",
+                "e2e_request_latency_seconds",
+                "request_queue_time_seconds",
+            ] {
+                for bound in 0..20 {
+                    page += &format!("vllm:{latency}_bucket{{{labels},le=\"{bound}\"}} {tokens}\n");
+                }
+                page += &format!("vllm:{latency}_bucket{{{labels},le=\"+Inf\"}} {tokens}\n");
+                page += &format!("vllm:{latency}_sum{{{labels}}} {tokens}\n");
+                page += &format!("vllm:{latency}_count{{{labels}}} {tokens}\n");
+            }
         }
-    }
-}
-
-impl Moment {
-    fn tally(&self, fact: Fact) -> Option<&Tally> {
-        self.tallies
-            .iter()
-            .find_map(|(other, tally)| (*other == fact).then_some(tally))
+        page
     }
 
-    fn tally_mut(&mut self, fact: Fact) -> Option<&mut Tally> {
-        self.tallies
-            .iter_mut()
-            .find_map(|(other, tally)| (*other == fact).then_some(tally))
-    }
-}
-
-impl Gain<'_> {
-    /// Of a counter what it gained, of a distribution how many observations.
-    pub(crate) fn count(&self) -> f64 {
-        self.to.count - self.from.count
-    }
-
-    pub(crate) fn sum(&self) -> f64 {
-        self.to.sum - self.from.sum
-    }
-
-    pub(crate) fn buckets(&self) -> Vec<f64> {
-        self.to
-            .buckets
-            .iter()
-            .zip(&self.from.buckets)
-            .map(|(to, from)| to - from)
-            .collect()
+    /// What is held after ten minutes, a scrape each two seconds.
+    fn held(ranks: usize) -> (History, usize) {
+        let view = View {
+            window: Duration::from_secs(60),
+            ..View::everything()
+        };
+        let mut reader = Reader::new(&EngineChoice::Named(Engine::Vllm)).unwrap();
+        let (mut history, mut sample) = (History::new(&view), Sample::default());
+        for scrape in 0..300 {
+            let page = page(ranks, scrape * 100);
+            let pages = Pages {
+                main: page.as_bytes(),
+                ..Pages::default()
+            };
+            reader.read(&pages, &view, &mut sample).unwrap();
+            history.push(
+                &sample,
+                Timestamp::from_unix_nanos((2_000 + 2 * scrape) * 1_000_000_000),
+            );
+        }
+        let bytes = history.series.bytes() + history.tallies.bytes();
+        (history, bytes)
     }
 
-    pub(crate) fn bounds(&self) -> &[f64] {
-        &self.to.bounds
-    }
-
-    pub(crate) fn per_second(&self) -> f64 {
-        self.count() / self.window.as_secs_f64()
+    #[test]
+    fn an_engine_costs_32_bytes_of_each_series_and_8_of_each_bucket_and_moment() {
+        for ranks in [1, 9] {
+            let (history, bytes) = held(ranks);
+            let series = ranks * (4 + 4 * 23);
+            assert_eq!(history.series.len(), series);
+            // A minute of two-second steps, and the scrape that it began with.
+            assert_eq!(history.tallies.moments(), 31);
+            let numbers = 4 * 2 + 4 * 23;
+            let least = 32 * series + 31 * 8 * numbers;
+            assert!((least..least + 8 * 1024).contains(&bytes), "{bytes} of {least}");
+        }
+        let window = held(9).0.gain(Fact::Ttft).unwrap().window;
+        assert_eq!(window, Duration::from_secs(60));
     }
 }

@@ -119,6 +119,8 @@ impl Index {
 
     /// To be called when everything was added.
     pub(crate) fn prepared(mut self) -> Self {
+        self.names.shrink_to_fit();
+        self.names.values_mut().for_each(Vec::shrink_to_fit);
         self.families = Families::new(self.names.keys());
         self
     }

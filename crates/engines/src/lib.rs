@@ -22,6 +22,8 @@ mod reader;
 mod report;
 mod sample;
 mod scan;
+mod series;
+mod tally;
 mod target;
 
 pub use custom::{CustomEngine, CustomError};

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use rheostat_promtext::{Item, Limits, Parser};
 use rheostat_reading::{Absent, Quality};
 
@@ -10,12 +12,13 @@ use crate::sample::{Point, Sample, Told};
 use crate::scan::{Presence, Scan};
 use crate::{Engine, EngineChoice, Fact, View, combine, json};
 
-/// Reads the pages of one endpoint. Prepared once; reads without an allocation per series.
-#[derive(Debug)]
+/// Reads the pages of endpoints of one choice of engine. Prepared once; reads without an allocation per
+/// series. Its clones share what was prepared, and keep nothing of one page for the next.
+#[derive(Clone, Debug)]
 pub struct Reader {
     /// The engine that is expected; `None` for whatever the page says.
     engine: Option<Engine>,
-    index: Index,
+    index: Arc<Index>,
     limits: Limits,
     scan: Scan,
 }
@@ -56,7 +59,7 @@ impl Reader {
         Self {
             engine,
             scan: Scan::new(&index),
-            index,
+            index: Arc::new(index),
             limits: Limits::default(),
         }
     }

@@ -4,9 +4,10 @@ use std::time::Duration;
 use rheostat_reading::{Absent, EngineQuantity, Quality, Readings, Timestamp};
 
 use crate::fact::Shape;
-use crate::history::{Gain, History, Newest};
+use crate::history::{History, Newest};
 use crate::quantile::Quantile;
 use crate::sample::Told;
+use crate::tally::Gain;
 use crate::{Engine, Fact};
 
 /// What an engine said when it was last asked, through one [`crate::View`].

@@ -13,7 +13,7 @@ use crate::sample::{Point, Sample};
 use crate::{Sleep, View};
 
 /// What a page has of each source that is looked for. Keeps its memory from page to page.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scan {
     pub(crate) presence: Vec<PerFact<Presence>>,
     /// Whether each source has had requests, as far as it tells.

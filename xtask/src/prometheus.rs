@@ -51,17 +51,24 @@ fn fetch() -> Result<PathBuf> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     if package(&folder)?.is_none() {
-        let status = Command::new("apt-get")
-            .current_dir(&folder)
-            .args(["download", "--quiet", "prometheus"])
-            .status()
-            .with_context(|| {
+        let apt = |arguments: &[&str]| {
+            let status = Command::new("apt-get")
+                .current_dir(&folder)
+                .args(arguments)
+                .status();
+            status.with_context(|| {
                 format!("apt-get cannot be started; on other systems name a Prometheus in {PROGRAM}")
-            })?;
-        ensure!(
-            status.success(),
-            "apt-get cannot download prometheus (is its list of packages there?)"
-        );
+            })
+        };
+        let download = ["download", "--quiet", "prometheus"];
+        // On a fresh machine the list of packages is not there yet.
+        if !apt(&download)?.success() {
+            ensure!(
+                apt(&["update", "--quiet"])?.success(),
+                "apt-get cannot fetch its list of packages"
+            );
+            ensure!(apt(&download)?.success(), "apt-get cannot download prometheus");
+        }
     }
     let package = package(&folder)?.context("apt-get downloaded no package")?;
     // Unpacked beside its place and moved there, so that half a package is never taken for a whole one.

@@ -9,6 +9,7 @@ mod board;
 mod guard;
 mod http;
 mod lanes;
+mod readers;
 mod scraper;
 mod stats;
 mod subject;

@@ -3,7 +3,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rheostat_engines::{Endpoint, EngineReport, Scheme, Sleep, Target, TargetId, View};
+use rheostat_engines::{Endpoint, EngineChoice, EngineReport, Scheme, Sleep, Target, TargetId, View};
 use rheostat_reading::{Clock, Readings};
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
@@ -14,6 +14,7 @@ use crate::board::{Board, Slot};
 use crate::guard::{self, Refusal};
 use crate::http::{Client, Host, Limits, Security, Server, TlsOptions};
 use crate::lanes::Lanes;
+use crate::readers::Readers;
 use crate::stats::Stats;
 use crate::subject::Subject;
 use crate::worker::Worker;
@@ -39,7 +40,9 @@ pub struct ScraperOptions {
     pub max_time: Duration,
     /// Bytes of a page, decompressed.
     pub max_page: usize,
-    /// Bytes that all pages that are being received may take together, beyond 256 KiB of each.
+    /// Bytes that all pages that are being received may take together, beyond 256 KiB of each. These
+    /// are not counted, so that no large page can keep an ordinary one out: 512 engines that all send
+    /// their pages at once, and slowly, take 128 MiB more.
     pub max_memory: usize,
     /// The longest pause after failures.
     pub max_pause: Duration,
@@ -67,11 +70,17 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct Running {
     workers: HashMap<Endpoint, Scraped>,
-    trust: Trust,
+    common: Common,
 }
 
-/// TLS configurations in use, which endpoints of equal options share.
-type Trust = HashMap<TlsOptions, Weak<ClientConfig>>;
+/// What endpoints have in common, as long as one of them needs it.
+#[derive(Debug, Default)]
+struct Common {
+    /// TLS configurations, for endpoints of equal options.
+    trust: HashMap<TlsOptions, Weak<ClientConfig>>,
+    /// Readers, for endpoints where the same is expected.
+    readers: HashMap<EngineChoice, Weak<Readers>>,
+}
 
 /// An endpoint that is scraped until this is dropped.
 #[derive(Debug)]
@@ -183,7 +192,7 @@ impl Scraper {
                 scraped.follow(slots);
             }
         }
-        running.trust.retain(|_, config| config.strong_count() > 0);
+        running.common.tidy();
         self.shared.stats.set_sizes(running.workers.len(), refused);
         self.shared.board.replace(board);
     }
@@ -216,7 +225,7 @@ impl Scraper {
             slots: Vec::with_capacity(1),
             prepared: match scraped {
                 Some(_) => None,
-                None => Some(self.prepare(endpoint, &mut running.trust)?),
+                None => Some(self.prepare(endpoint, &mut running.common)?),
             },
         };
         let slot = new.slot(view, scraped);
@@ -224,11 +233,11 @@ impl Scraper {
         Ok(slot)
     }
 
-    fn prepare(&self, endpoint: &Endpoint, trust: &mut Trust) -> Result<Prepared, Refusal> {
+    fn prepare(&self, endpoint: &Endpoint, common: &mut Common) -> Result<Prepared, Refusal> {
         let options = &self.shared.options;
         guard::check(endpoint, options.allow_loopback)?;
-        let subject = Subject::new(endpoint, options.compressed)?;
-        let server = Server::at(endpoint.address, security(endpoint, trust)?);
+        let subject = Subject::new(endpoint, common.readers(&endpoint.engine)?, options.compressed)?;
+        let server = Server::at(endpoint.address, common.security(endpoint)?);
         let time = endpoint.period.min(options.max_time).max(LEAST_TIME);
         let limits = Limits {
             page: options.max_page,
@@ -283,34 +292,51 @@ impl Drop for Scraped {
     }
 }
 
-fn security(endpoint: &Endpoint, trust: &mut Trust) -> Result<Security, Refusal> {
-    let Scheme::Https {
-        ca_pem,
-        server_name,
-        skip_verification,
-    } = &endpoint.scheme
-    else {
-        return Ok(Security::Plaintext);
-    };
-    // Whom to trust does not depend on the name.
-    let key = TlsOptions {
-        ca_pem: ca_pem.clone(),
-        server_name: None,
-        skip_verification: *skip_verification,
-    };
-    let config = match trust.get(&key).and_then(Weak::upgrade) {
-        Some(config) => config,
-        None => {
-            let config = key.config()?;
-            trust.insert(key.clone(), Arc::downgrade(&config));
-            config
+impl Common {
+    fn readers(&mut self, choice: &EngineChoice) -> Result<Arc<Readers>, Refusal> {
+        if let Some(readers) = self.readers.get(choice).and_then(Weak::upgrade) {
+            return Ok(readers);
         }
-    };
-    let options = TlsOptions {
-        server_name: server_name.clone(),
-        ..key
-    };
-    Ok(options.with(config, &Host::Address(endpoint.address.ip()))?)
+        let readers = Arc::new(Readers::new(choice).map_err(Refusal::Custom)?);
+        self.readers.insert(choice.clone(), Arc::downgrade(&readers));
+        Ok(readers)
+    }
+
+    fn security(&mut self, endpoint: &Endpoint) -> Result<Security, Refusal> {
+        let Scheme::Https {
+            ca_pem,
+            server_name,
+            skip_verification,
+        } = &endpoint.scheme
+        else {
+            return Ok(Security::Plaintext);
+        };
+        // Whom to trust does not depend on the name.
+        let key = TlsOptions {
+            ca_pem: ca_pem.clone(),
+            server_name: None,
+            skip_verification: *skip_verification,
+        };
+        let config = match self.trust.get(&key).and_then(Weak::upgrade) {
+            Some(config) => config,
+            None => {
+                let config = key.config()?;
+                self.trust.insert(key.clone(), Arc::downgrade(&config));
+                config
+            }
+        };
+        let options = TlsOptions {
+            server_name: server_name.clone(),
+            ..key
+        };
+        Ok(options.with(config, &Host::Address(endpoint.address.ip()))?)
+    }
+
+    /// Forgets what nobody needs any more.
+    fn tidy(&mut self) {
+        self.trust.retain(|_, config| config.strong_count() > 0);
+        self.readers.retain(|_, readers| readers.strong_count() > 0);
+    }
 }
 
 /// The report of a target that has not been asked.

@@ -2,7 +2,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rheostat_engines::{Endpoint, Engine, EngineChoice, History, PageKind, Pages, Reader, Sample, Secret};
+use rheostat_engines::{Endpoint, Engine, EngineChoice, History, PageKind, Pages, Secret};
 use rheostat_reading::{Clock, Timestamp};
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use crate::board::Slot;
 use crate::guard::Refusal;
 use crate::http::{Authorization, FailureKind, FetchError, Page, Request, RequestError};
+use crate::readers::Readers;
 use crate::worker::Asker;
 
 /// One endpoint's engine: which pages it has and what they have said.
 ///
 /// Pages are read where they are received: 100 KiB take well under a millisecond for each view.
 pub(crate) struct Subject {
-    choice: EngineChoice,
     bearer: Option<Secret>,
     compressed: bool,
     /// Where its metrics may be.
@@ -26,8 +26,7 @@ pub(crate) struct Subject {
     /// Whose other pages are asked for.
     engine: Option<Engine>,
     others: Vec<Other>,
-    reader: Reader,
-    sample: Sample,
+    readers: Arc<Readers>,
     views: Vec<Followed>,
 }
 
@@ -59,9 +58,8 @@ const SLEEP_PERIOD: Duration = Duration::from_secs(10);
 const MISSING_PERIOD: Duration = Duration::from_secs(60);
 
 impl Subject {
-    pub(crate) fn new(endpoint: &Endpoint, compressed: bool) -> Result<Self, Refusal> {
-        let choice = endpoint.engine.clone();
-        let reader = Reader::new(&choice).map_err(Refusal::Custom)?;
+    /// `readers` are those of the endpoint's choice of engine.
+    pub(crate) fn new(endpoint: &Endpoint, readers: Arc<Readers>, compressed: bool) -> Result<Self, Refusal> {
         let mut subject = Self {
             bearer: endpoint.bearer.clone(),
             compressed,
@@ -69,26 +67,21 @@ impl Subject {
             found_at: 0,
             engine: None,
             others: Vec::new(),
-            reader,
-            sample: Sample::default(),
+            readers,
             views: Vec::new(),
-            choice,
         };
         subject.candidates = match &endpoint.path {
             Some(path) => vec![subject.request(path)?],
             None => {
-                let mains = subject
-                    .choice
-                    .pages()
-                    .iter()
-                    .filter(|page| page.kind == PageKind::Main);
+                let pages = endpoint.engine.pages().iter();
+                let mains = pages.filter(|page| page.kind == PageKind::Main);
                 mains
                     .flat_map(|page| page.paths)
                     .map(|path| subject.request(path))
                     .collect::<Result<_, _>>()?
             }
         };
-        if let EngineChoice::Named(engine) = subject.choice {
+        if let EngineChoice::Named(engine) = endpoint.engine {
             subject.expect(engine)?;
         }
         Ok(subject)
@@ -205,10 +198,11 @@ impl Subject {
             sleeping: sleeping.as_deref(),
             slots: slots.map(|page| page.content.as_slice()),
         };
+        let mut engine = None;
         for place in 0..self.views.len() {
             let reading = AssertUnwindSafe(|| self.read_view(place, &pages, at));
             match catch_unwind(reading) {
-                Ok(read) => read?,
+                Ok(read) => engine = read?,
                 Err(_) => {
                     self.reset();
                     return Err("reading the page failed by a mistake of ours".into());
@@ -216,30 +210,33 @@ impl Subject {
             }
             yield_now().await;
         }
-        if let Some(engine) = self.sample.engine() {
+        if let Some(engine) = engine {
             self.expect(engine).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
-    fn read_view(&mut self, place: usize, pages: &Pages<'_>, at: Timestamp) -> Result<(), String> {
+    fn read_view(
+        &mut self,
+        place: usize,
+        pages: &Pages<'_>,
+        at: Timestamp,
+    ) -> Result<Option<Engine>, String> {
         let Some(Followed { slot, history }) = self.views.get_mut(place) else {
-            return Ok(());
+            return Ok(None);
         };
-        self.reader
-            .read(pages, &slot.view, &mut self.sample)
-            .map_err(|error| error.to_string())?;
-        history.push(&self.sample, at);
-        slot.put(history.report());
-        Ok(())
+        self.readers.lend(|reader, sample| {
+            reader
+                .read(pages, &slot.view, sample)
+                .map_err(|error| error.to_string())?;
+            history.push(sample, at);
+            slot.put(history.report());
+            Ok(sample.engine())
+        })
     }
 
     /// Forgets what may be half done.
     fn reset(&mut self) {
-        self.sample = Sample::default();
-        if let Ok(reader) = Reader::new(&self.choice) {
-            self.reader = reader;
-        }
         for Followed { slot, history } in &mut self.views {
             *history = History::new(&slot.view);
         }

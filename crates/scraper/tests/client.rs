@@ -320,12 +320,41 @@ async fn a_refusal_shows_how_it_begins_and_keeps_the_connection() {
         assert!(text.len() < 400);
     }
     assert_eq!(server.counts().connections, 1);
+    server.behave(|_| Reply::Status(500, String::new(), b"no! ".repeat(100_000)));
+    let failure = client.fetch(&metrics()).await.unwrap_err().failure;
+    assert!(
+        failure
+            .to_string()
+            .starts_with("500 Internal Server Error: \"no! no!")
+    );
     // An error page without end is not read to its end.
     let endless = "HTTP/1.1 503 X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nno!\r\n";
     server.behave(move |_| raw(endless, After::Hang));
     let slow = self::client(server.address, SHORT);
     let failure = slow.fetch(&metrics()).await.unwrap_err().failure;
     assert_eq!(failure.to_string(), "503 Service Unavailable: \"no!\"");
+}
+
+#[tokio::test]
+async fn a_compressed_refusal_shows_how_it_begins_whole_or_not() {
+    let refused = |body: Vec<u8>| Reply::Status(500, "Content-Encoding: gzip\r\n".into(), body);
+    let says = async |body: Vec<u8>| answering(refused(body), AMPLE).await.unwrap_err().to_string();
+    let told = "500 Internal Server Error: \"out of memory\"";
+    let whole = gzip(b"out of memory");
+    assert_eq!(says(whole.clone()).await, told);
+    // Without the checksum at its end.
+    assert_eq!(says(whole[..whole.len() - 8].to_vec()).await, told);
+    let long = gzip(format!("out of memory {}", "!".repeat(1 << 20)).as_bytes());
+    let text = says(long).await;
+    assert!(
+        text.starts_with("500 Internal Server Error: \"out of memory !!!"),
+        "{text}"
+    );
+    assert!(text.len() < 400);
+    assert_eq!(says(b"no gzip".to_vec()).await, "500 Internal Server Error");
+    let strange = Reply::Status(404, "Content-Encoding: br\r\n".into(), b"?".to_vec());
+    let failure = answering(strange, AMPLE).await.unwrap_err();
+    assert_eq!(failure.to_string(), "404 Not Found");
 }
 
 #[tokio::test]

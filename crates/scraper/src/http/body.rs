@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
 use super::error::Failure;
-use super::room::Taken;
+use super::room::{SMALL, Taken};
 
 /// A body that is being received, decompressed where it is compressed, and never larger than it
 /// may be: a bomb ends at the limit, not in memory.
@@ -30,8 +30,14 @@ enum Overrun {
 }
 
 impl Body {
-    pub(super) fn begin(headers: &HeaderMap, limit: usize, taken: Taken) -> Result<Self, Failure> {
-        let bounded = Bounded {
+    /// `expected` bytes are to come, or more, as far as the server says.
+    pub(super) fn begin(
+        headers: &HeaderMap,
+        expected: u64,
+        limit: usize,
+        taken: Taken,
+    ) -> Result<Self, Failure> {
+        let mut bounded = Bounded {
             page: Vec::new(),
             limit,
             taken,
@@ -43,7 +49,13 @@ impl Body {
             .trim_ascii()
             .to_ascii_lowercase();
         match coding.as_slice() {
-            b"" | b"identity" => Ok(Self::Plain(bounded)),
+            b"" | b"identity" => {
+                // A page that need not grow is not copied. Where it does not come after all, the system
+                // has promised the memory, but not given it.
+                let expected = usize::try_from(expected).unwrap_or(limit);
+                bounded.page.reserve_exact(expected.min(limit).min(SMALL));
+                Ok(Self::Plain(bounded))
+            }
             b"gzip" | b"x-gzip" => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(bounded)))),
             other => Err(Failure::Encoding(readable(other, 32))),
         }
@@ -80,10 +92,14 @@ impl Body {
     }
 
     /// What there is so far, whole or not.
-    pub(super) fn so_far(&self) -> &[u8] {
+    pub(super) fn so_far(&mut self) -> &[u8] {
         match self {
             Self::Plain(bounded) => &bounded.page,
-            Self::Gzip(decoder) => &decoder.get_ref().page,
+            Self::Gzip(decoder) => {
+                // It holds back what it has decompressed; what goes wrong with the rest does not matter.
+                let _ = decoder.flush();
+                &decoder.get_ref().page
+            }
         }
     }
 }
@@ -99,18 +115,17 @@ impl Bounded {
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.page.len() + bytes.len();
-        self.overrun = if length > self.limit {
-            Some(Overrun::Limit)
-        } else if self.taken.cover(length) {
-            None
-        } else {
-            Some(Overrun::Room)
-        };
-        if self.overrun.is_some() {
+        // What is too much is refused, but an error shows how it begins.
+        let fitting = bytes.len().min(self.limit - self.page.len());
+        if !self.taken.cover(self.page.len() + fitting) {
+            self.overrun = Some(Overrun::Room);
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.page.extend_from_slice(bytes);
+        self.page.extend_from_slice(&bytes[..fitting]);
+        if fitting < bytes.len() {
+            self.overrun = Some(Overrun::Limit);
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         Ok(bytes.len())
     }
 

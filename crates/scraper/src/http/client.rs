@@ -225,7 +225,16 @@ impl Client {
         if success && stream.size_hint().lower() > limit as u64 {
             return Err(Failure::TooLarge { limit });
         }
-        let mut body = Body::begin(&head.headers, limit, room.begin())?;
+        let refused = |start| Failure::Status {
+            status: head.status,
+            start,
+        };
+        let expected = stream.size_hint().lower();
+        let mut body = match Body::begin(&head.headers, expected, limit, room.begin()) {
+            // That it cannot be read either does not matter.
+            Err(_) if !success => return Err(refused(String::new())),
+            body => body?,
+        };
         let mut sent = 0;
         let received = timeout_at(
             start + self.limits.whole,
@@ -238,10 +247,7 @@ impl Client {
         }));
         *whole = received.is_ok();
         if !success {
-            return Err(Failure::Status {
-                status: head.status,
-                start: readable(body.so_far(), ERROR_START),
-            });
+            return Err(refused(readable(body.so_far(), ERROR_START)));
         }
         received?;
         let compressed = body.is_compressed();
@@ -271,10 +277,10 @@ async fn drain(
             continue;
         };
         *sent += chunk.len();
+        body.take(&chunk)?;
         if *sent > limit {
             return Err(Failure::TooLarge { limit });
         }
-        body.take(&chunk)?;
     }
     Ok(())
 }

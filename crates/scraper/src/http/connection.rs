@@ -15,8 +15,9 @@ use super::error::Failure;
 use super::server::{Host, Server};
 use super::tls::Security;
 
-/// Bytes of a connection's read buffer: a head that does not fit is refused, a body passes through.
-const BUFFER: usize = 64 * 1024;
+/// Bytes of a connection's read buffer, which is kept as long as the connection: a head that does not
+/// fit is refused, a body passes through.
+const BUFFER: usize = 16 * 1024;
 
 /// Headers of an answer; more are refused.
 const MAX_HEADERS: usize = 64;

@@ -15,7 +15,7 @@ pub(super) struct Taken {
 }
 
 /// Bytes that every page may have: twice what a busy vLLM shows.
-const SMALL: usize = 256 * 1024;
+pub(super) const SMALL: usize = 256 * 1024;
 
 /// Bytes for one permit.
 const STEP: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-use super::scan::{common, first, in_metric_name};
+use super::scan::{common, first, in_metric_name, word};
 
 /// The families that are wanted from a page, prepared once for many pages.
 #[derive(Clone, Debug, Default)]
@@ -12,20 +12,15 @@ pub struct Families {
 /// wanted names begin to differ.
 #[derive(Clone, Debug, Default)]
 struct Glance {
-    /// What all names begin with.
-    prefix: Box<[u8]>,
-    /// Which of the eight bytes after it the shortest name still has.
+    /// How many bytes all names have in common at their beginning.
+    same: usize,
+    /// Which of the eight bytes after them the shortest name still has.
     mask: u64,
-    /// These bytes of the names.
+    /// These bytes of the names, in their order.
     keys: Box<[u64]>,
     /// One bit for each of 64 classes of keys that has a key.
     classes: u64,
 }
-
-/// What the name of a sample can have after the name of its family and `_`.
-const SUFFIXES: [&str; 8] = [
-    "bucket", "sum", "count", "total", "info", "created", "gsum", "gcount",
-];
 
 impl Families {
     /// The families called `names`. A counter can be named with or without `_total` and an info with or
@@ -52,24 +47,48 @@ impl Families {
     /// `_gsum`, `_gcount`).
     #[must_use]
     pub fn contain(&self, name: &str) -> bool {
-        let has = |name: &str| self.names.binary_search_by(|other| (**other).cmp(name)).is_ok();
-        self.glance.passes(name.as_bytes())
-            && (has(name)
-                || name
-                    .rsplit_once('_')
-                    .is_some_and(|(family, suffix)| SUFFIXES.contains(&suffix) && has(family)))
+        self.contain_bytes(name.as_bytes())
     }
 
-    /// Whether `text`, which begins with a name, is surely of another family.
-    #[inline]
-    pub(super) fn rule_out(&self, text: &[u8]) -> bool {
-        if !self.glance.passes(text) {
-            return true;
-        }
-        let name = text.get(..first(text, 0, |byte| !in_metric_name(byte)));
-        let name = name.and_then(|name| std::str::from_utf8(name).ok());
-        name.is_some_and(|name| !self.contain(name))
+    fn contain_bytes(&self, name: &[u8]) -> bool {
+        let key = self.glance.key(name);
+        let same_key = self
+            .glance
+            .keys
+            .iter()
+            .zip(&self.names)
+            .filter(|(other, _)| **other == key);
+        same_key
+            .filter_map(|(_, family)| name.strip_prefix(family.as_bytes()))
+            .any(|rest| rest.is_empty() || is_suffix(rest))
     }
+
+    /// Whether `text`, which begins with a name, may be of a wanted family, at a glance.
+    #[inline(always)]
+    pub(super) fn may_contain(&self, text: &[u8]) -> bool {
+        self.glance.passes(text)
+    }
+
+    /// Its first bytes, zero where it is short, and those at which a glance looks: samples with the same
+    /// are both ruled out at a glance, or neither is.
+    #[inline(always)]
+    pub(super) fn beginning(&self, line: &[u8]) -> (u64, u64) {
+        (word(line, 0).unwrap_or_default(), self.glance.key(line))
+    }
+
+    /// Whether the name with which `text` begins belongs to a wanted family.
+    pub(super) fn contain_name_of(&self, text: &[u8]) -> bool {
+        let end = first(text, 0, |byte| !in_metric_name(byte));
+        text.get(..end).is_some_and(|name| self.contain_bytes(name))
+    }
+}
+
+/// Whether a sample can have `rest` after the name of its family.
+fn is_suffix(rest: &[u8]) -> bool {
+    matches!(
+        rest,
+        b"_bucket" | b"_sum" | b"_count" | b"_total" | b"_info" | b"_created" | b"_gsum" | b"_gcount"
+    )
 }
 
 impl Glance {
@@ -84,23 +103,28 @@ impl Glance {
             0 => 0,
             bytes => u64::MAX >> (64 - 8 * bytes.min(8)),
         };
-        let mut keys: Vec<u64> = names
+        let keys: Box<[u64]> = names
             .iter()
             .map(|name| window(name.as_bytes(), same) & mask)
             .collect();
-        keys.dedup();
         Self {
             classes: keys.iter().fold(0, |classes, key| classes | class(*key)),
-            prefix: start.as_bytes().get(..same).unwrap_or_default().into(),
+            same,
             mask,
-            keys: keys.into(),
+            keys,
         }
+    }
+
+    /// The bytes of `text` that are compared first.
+    #[inline(always)]
+    fn key(&self, text: &[u8]) -> u64 {
+        window(text, self.same) & self.mask
     }
 
     #[inline(always)]
     fn passes(&self, text: &[u8]) -> bool {
-        let key = window(text, self.prefix.len()) & self.mask;
-        self.classes & class(key) != 0 && self.keys.contains(&key) && text.starts_with(&self.prefix)
+        let key = self.key(text);
+        self.classes & class(key) != 0 && self.keys.contains(&key)
     }
 }
 
@@ -114,10 +138,10 @@ const fn class(key: u64) -> u64 {
 /// The eight bytes from `at`; zeros where the text has no more.
 #[inline(always)]
 fn window(text: &[u8], at: usize) -> u64 {
-    let rest = text.get(at..).unwrap_or_default();
-    if let Some(bytes) = rest.first_chunk() {
-        return u64::from_le_bytes(*bytes);
+    if let Some(word) = word(text, at) {
+        return word;
     }
+    let rest = text.get(at..).unwrap_or_default();
     rest.iter()
         .rev()
         .fold(0, |window, byte| window << 8 | u64::from(*byte))

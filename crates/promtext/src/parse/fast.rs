@@ -16,13 +16,24 @@ use crate::Format;
 pub(super) struct Fast<'page> {
     /// The last line that was read, up to the space before its value; empty if the last was not read.
     head: &'page str,
-    /// Length of its name.
-    named: usize,
-    /// Where its labels are. No two have the same name.
+    /// Its name.
+    name: &'page str,
+    /// How long its labels are, of which no two have the same name.
     marks: Marks,
-    /// The label that was the only one to differ when that was last seen: mostly the next one too.
-    varies: usize,
+    /// The label that was the only one to differ the last time, and mostly is the next time too.
+    varies: Option<Varies>,
     value: f64,
+}
+
+/// A label of which the value varies from line to line.
+#[derive(Clone, Copy, Debug)]
+struct Varies {
+    /// Which one.
+    index: usize,
+    /// Where in the line the value begins.
+    from: usize,
+    /// Where it ended in the line before.
+    end: usize,
 }
 
 impl<'page> Fast<'page> {
@@ -37,7 +48,11 @@ impl<'page> Fast<'page> {
         let before = std::mem::take(&mut self.head).as_bytes();
         let at = match self.varied(line, before) {
             Some(at) => at,
-            None => self.head(line, before, limits)?,
+            None => {
+                let (named, at) = self.head(line, before, limits)?;
+                self.name = text.get(start..start + named)?;
+                at
+            }
         };
         if *line.get(at)? != b' ' {
             return None;
@@ -55,100 +70,98 @@ impl<'page> Fast<'page> {
     /// the label that was the only one to differ the last time.
     #[inline(always)]
     fn varied(&mut self, line: &[u8], before: &[u8]) -> Option<usize> {
-        let mark = self.marks.get(self.varies)?;
-        let labels = self.named + 1;
-        let from = labels + usize::from(mark.name_end) + 2;
-        let old_end = labels + usize::from(mark.value_end);
-        if !line.starts_with(before.get(..from)?) {
+        let varies = self.varies.as_mut()?;
+        if !line.starts_with(before.get(..varies.from)?) {
             return None;
         }
-        let new_end = value_end(line, from)?;
-        let rest = before.get(old_end..)?;
-        let end = new_end + rest.len();
-        if !line.get(new_end..)?.starts_with(rest) || end - labels > usize::from(u16::MAX) {
+        let end = value_end(line, varies.from)?;
+        let rest = before.get(varies.end..)?;
+        if !line.get(end..)?.starts_with(rest) {
             return None;
         }
-        self.marks.shift(self.varies, old_end - labels, new_end - labels);
-        Some(end)
+        let length = u16::try_from(end - varies.from).ok()?;
+        self.marks.set_value(varies.index, length);
+        varies.end = end;
+        Some(end + rest.len())
     }
 
     /// Where the name and the labels of `line` end, with what they have in common with those of `before`
     /// compared and the rest read.
-    fn head(&mut self, line: &[u8], before: &[u8], limits: &Limits) -> Option<usize> {
+    #[inline(never)]
+    fn head(&mut self, line: &[u8], before: &[u8], limits: &Limits) -> Option<(usize, usize)> {
         let same = common(line, before);
-        let mut at = self.named;
-        let same_name = same > at && *line.get(at)? == b'{';
-        if !same_name {
-            at = first(line, 0, |byte| !in_metric_name(byte));
-            if at == 0 || line.first()?.is_ascii_digit() {
-                return None;
-            }
+        let old_named = self.name.len();
+        // It may go on where that of the line before ended.
+        let named = first(line, same.min(old_named), |byte| !in_metric_name(byte));
+        if named == 0 || line.first()?.is_ascii_digit() {
+            return None;
         }
-        let named = at;
-        if *line.get(at)? == b'{' {
-            let inside = line.get(named + 1..)?;
-            let old = before.get(self.named + 1..).unwrap_or_default();
-            let same = if same_name {
-                same - named - 1
-            } else {
-                common(inside, old)
-            };
-            let brace = match self.labels_again(inside, old, same) {
-                Some(brace) => brace,
-                None => labels(inside, limits.labels, &mut self.marks)?,
-            };
-            at = named + brace + 2;
-        } else {
+        self.varies = None;
+        if *line.get(named)? != b'{' {
             self.marks.clear();
+            return Some((named, named));
         }
-        self.named = named;
-        Some(at)
+        let inside = line.get(named + 1..)?;
+        let old = before.get(old_named + 1..).unwrap_or_default();
+        let same = match same.checked_sub(named + 1) {
+            Some(same) if named == old_named => same,
+            _ => common(inside, old),
+        };
+        let brace = match self.labels_again(inside, old, same, named + 1) {
+            Some(brace) => brace,
+            None => labels(inside, limits.labels, &mut self.marks)?,
+        };
+        Some((named, named + brace + 2))
     }
 
-    /// Where the closing brace is, if of the labels in `inside`, of which the first `same` bytes are those
-    /// of `old` with the marks, only the value of one differs. Both begin after the opening brace, and
-    /// `old` ends with the closing one.
+    /// Where the closing brace is, if of the labels in `inside`, which begin at `start` of the line and of
+    /// which the first `same` bytes are those of `old` with the marks, only the value of one differs. Both
+    /// begin after the opening brace, and `old` ends with the closing one.
     #[inline(always)]
-    fn labels_again(&mut self, inside: &[u8], old: &[u8], same: usize) -> Option<usize> {
-        let index = self.marks.known(same);
+    fn labels_again(&mut self, inside: &[u8], old: &[u8], same: usize, start: usize) -> Option<usize> {
+        let (index, at) = self.marks.first_beyond(same);
         let Some(differs) = self.marks.get(index) else {
             return old.len().checked_sub(1).filter(|_| index > 0);
         };
-        let old_end = usize::from(differs.value_end);
+        let from = at + usize::from(differs.name) + 2;
+        let old_end = from + usize::from(differs.value);
         // The difference is in the value, not before it or after.
-        if same < usize::from(differs.name_end) + 2 || same > old_end {
+        if same < from || same > old_end {
             return None;
         }
-        let new_end = value_end(inside, same)?;
+        let end = value_end(inside, same)?;
         let rest = old.get(old_end..)?;
-        let brace = new_end + rest.len() - 1;
-        if !inside.get(new_end..)?.starts_with(rest) || brace > usize::from(u16::MAX) {
+        if !inside.get(end..)?.starts_with(rest) {
             return None;
         }
-        self.marks.shift(index, old_end, new_end);
-        self.varies = index;
-        Some(brace)
+        self.marks.set_value(index, u16::try_from(end - from).ok()?);
+        self.varies = Some(Varies {
+            index,
+            from: start + from,
+            end: start + end,
+        });
+        Some(end + rest.len() - 1)
     }
 
     /// Name of the sample that was read.
     #[inline(always)]
-    pub(super) fn name(&self) -> &'page str {
-        self.head.get(..self.named).unwrap_or_default()
+    pub(super) const fn name(&self) -> &'page str {
+        self.name
     }
 
     /// Whether `line` is a sample of that name.
     #[inline(always)]
     pub(super) fn has_name_of(&self, line: &[u8]) -> bool {
         !self.head.is_empty()
-            && matches!(line.get(self.named), Some(b'{' | b' '))
-            && line.starts_with(self.name().as_bytes())
+            && matches!(line.get(self.name.len()), Some(b'{' | b' '))
+            && line.starts_with(self.name.as_bytes())
     }
 
     /// Its labels.
     #[inline(always)]
     pub(super) fn labels(&self) -> Labels<'page> {
         let inside = self.head.len().checked_sub(1);
-        let text = inside.and_then(|end| self.head.get(self.named + 1..end));
+        let text = inside.and_then(|end| self.head.get(self.name.len() + 1..end));
         Labels::new(text.unwrap_or_default(), self.marks)
     }
 
@@ -185,8 +198,8 @@ fn labels(inside: &[u8], most: usize, marks: &mut Marks) -> Option<usize> {
             return None;
         }
         let value_end = value_end(inside, name_end + 2)?;
-        let mark = Mark::new(name_end, value_end)?;
-        *after.first_mut()? = (u16::try_from(at).ok()?, mark.name_end);
+        let mark = Mark::new(name_end - at, value_end - name_end - 2)?;
+        *after.first_mut()? = (u16::try_from(at).ok()?, u16::try_from(name_end).ok()?);
         room = room && marks.push(mark);
         match inside.get(value_end + 1)? {
             b',' => at = value_end + 2,

@@ -17,9 +17,9 @@ pub struct Labels<'page> {
 /// The labels one by one; see [`Labels::iter`].
 #[derive(Clone, Debug)]
 pub struct LabelsIter<'page> {
-    labels: Labels<'page>,
-    /// Where the next label begins.
-    at: usize,
+    /// The labels that are still to come.
+    rest: &'page str,
+    marks: Marks,
     /// How many came before.
     index: usize,
 }
@@ -31,22 +31,27 @@ pub(super) struct Marks {
     count: u8,
 }
 
-/// Where a label is, from the beginning of all.
+/// How long a label is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
-    /// Where its `="` is.
-    pub(super) name_end: u16,
-    /// Where its closing quote is.
-    pub(super) value_end: u16,
+    /// Length of its name.
+    pub(super) name: u16,
+    /// Length of its value, without quotes.
+    pub(super) value: u16,
 }
 
 impl Mark {
     /// `None` where the numbers are too large.
-    pub(super) fn new(name_end: usize, value_end: usize) -> Option<Self> {
+    pub(super) fn new(name: usize, value: usize) -> Option<Self> {
         Some(Self {
-            name_end: u16::try_from(name_end).ok()?,
-            value_end: u16::try_from(value_end).ok()?,
+            name: u16::try_from(name).ok()?,
+            value: u16::try_from(value).ok()?,
         })
+    }
+
+    /// The length of both with what is around them, up to and with the closing quote.
+    pub(super) fn length(self) -> usize {
+        usize::from(self.name) + usize::from(self.value) + 3
     }
 }
 
@@ -62,17 +67,17 @@ impl Marks {
             .filter(|_| index < usize::from(self.count))
     }
 
-    /// How many labels are wholly within the first `bytes`, with what follows them.
-    #[inline(always)]
-    pub(super) fn known(&self, bytes: usize) -> usize {
-        let mut known = 0;
-        while self
-            .get(known)
-            .is_some_and(|mark| usize::from(mark.value_end) + 1 < bytes)
+    /// Which label is the first that is not wholly, with what follows it, within the first `bytes`, and
+    /// where that begins.
+    pub(super) fn first_beyond(&self, bytes: usize) -> (usize, usize) {
+        let (mut index, mut at) = (0, 0);
+        while let Some(mark) = self.get(index)
+            && at + mark.length() < bytes
         {
-            known += 1;
+            at += mark.length() + 1;
+            index += 1;
         }
-        known
+        (index, at)
     }
 
     /// Adds one; whether there was room.
@@ -90,16 +95,11 @@ impl Marks {
         self.count = 0;
     }
 
-    /// The value of label `index` ends at `new` and no longer at `old`, so all that follows has moved. The
-    /// last of them still ends below 65536.
+    /// The value of label `index` has another length now.
     #[inline(always)]
-    pub(super) fn shift(&mut self, index: usize, old: usize, new: usize) {
-        let by = (new as u16).wrapping_sub(old as u16);
-        // All are looked at, also those that are not there, since that takes the fewest branches.
-        for (at, mark) in self.list.iter_mut().enumerate() {
-            let (name, value) = (if at > index { by } else { 0 }, if at >= index { by } else { 0 });
-            mark.name_end = mark.name_end.wrapping_add(name);
-            mark.value_end = mark.value_end.wrapping_add(value);
+    pub(super) fn set_value(&mut self, index: usize, length: u16) {
+        if let Some(mark) = self.list.get_mut(index) {
+            mark.value = length;
         }
     }
 }
@@ -121,8 +121,8 @@ impl<'page> Labels<'page> {
     #[inline]
     pub fn iter(&self) -> LabelsIter<'page> {
         LabelsIter {
-            labels: *self,
-            at: 0,
+            rest: self.text,
+            marks: self.marks,
             index: 0,
         }
     }
@@ -139,15 +139,17 @@ impl<'page> Iterator for LabelsIter<'page> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.labels.marks.count == 0 {
+        if self.rest.is_empty() {
+            return None;
+        }
+        if self.marks.count == 0 {
             return self.search();
         }
-        let mark = self.labels.marks.get(self.index)?;
-        let (name_end, value_end) = (usize::from(mark.name_end), usize::from(mark.value_end));
-        let name = self.labels.text.get(self.at..name_end)?;
-        let value = self.labels.text.get(name_end + 2..value_end)?;
+        let mark = self.marks.get(self.index)?;
+        let (name, rest) = self.rest.split_at_checked(usize::from(mark.name))?;
+        let (value, rest) = rest.get(2..)?.split_at_checked(usize::from(mark.value))?;
         self.index += 1;
-        self.at = value_end + 2;
+        self.rest = rest.get(2..).unwrap_or_default();
         Some((Cow::Borrowed(name), Cow::Borrowed(value)))
     }
 }
@@ -156,9 +158,8 @@ impl<'page> LabelsIter<'page> {
     /// The next label, however it is written.
     fn search(&mut self) -> Option<(Cow<'page, str>, Cow<'page, str>)> {
         const BLANKS: [char; 2] = [' ', '\t'];
-        let text = self.labels.text;
         loop {
-            let rest = text.get(self.at..)?.trim_start_matches([' ', '\t', ',']);
+            let rest = self.rest.trim_start_matches([' ', '\t', ',']);
             let (name, rest) = match rest.strip_prefix('"') {
                 Some(quoted) => {
                     let (name, rest) = quoted_end(quoted)?;
@@ -172,11 +173,11 @@ impl<'page> LabelsIter<'page> {
             };
             // A quoted text without a value is the name of the sample.
             let Some(rest) = rest.strip_prefix('=') else {
-                self.at = text.len() - rest.len();
+                self.rest = rest;
                 continue;
             };
             let (value, rest) = quoted_end(rest.trim_start_matches(BLANKS).strip_prefix('"')?)?;
-            self.at = text.len() - rest.len();
+            self.rest = rest;
             return Some((name, unescape(value, true)));
         }
     }

@@ -17,8 +17,10 @@ use crate::Format;
 pub struct Parser<'page> {
     /// The page, as far as it is within the limit.
     page: &'page [u8],
-    /// It up to the first byte that is not UTF-8.
+    /// A piece of it that is UTF-8, mostly with the next line.
     text: &'page str,
+    /// Where that begins.
+    text_at: usize,
     /// Where the next line begins.
     at: usize,
     /// Number of the line that was read last.
@@ -53,13 +55,10 @@ impl<'page> Parser<'page> {
     #[must_use]
     pub fn with(page: &'page [u8], limits: &Limits, families: Option<&'page Families>) -> Self {
         let (whole, page) = (page, page.get(..limits.page_bytes).unwrap_or(page));
-        let text = std::str::from_utf8(page).unwrap_or_else(|error| {
-            let valid = page.get(..error.valid_up_to()).unwrap_or_default();
-            std::str::from_utf8(valid).unwrap_or_default()
-        });
         Self {
             page,
-            text,
+            text: "",
+            text_at: 0,
             at: 0,
             line: 0,
             format: detect(page),
@@ -91,6 +90,19 @@ impl<'page> Parser<'page> {
         self
     }
 
+    /// Makes sure that the next line is in `text`, unless it is very long or not UTF-8. Of a page of which
+    /// little is wanted, little is looked at so.
+    #[inline(always)]
+    fn look_ahead(&mut self) {
+        /// Nearly all lines are shorter.
+        const LINE: usize = 512;
+        let end = self.text_at + self.text.len();
+        if end < self.page.len() && self.at + LINE > end {
+            self.text = utf8(self.page.get(self.at..).unwrap_or_default());
+            self.text_at = self.at;
+        }
+    }
+
     /// Reads up to the next line that says something.
     fn read(&mut self) -> Option<Result<Item<'page>, LineError>> {
         loop {
@@ -104,9 +116,8 @@ impl<'page> Parser<'page> {
             if let Some(Fault { at, problem }) = self.ends_page(line, newline.is_some()) {
                 return Some(Err(self.end_with(line, at, problem)));
             }
-            let start = self.at;
             self.at += line.len() + usize::from(newline.is_some());
-            match self.item(start, line) {
+            match self.item(line) {
                 Ok(None) => {}
                 Ok(Some(item)) => {
                     self.samples += usize::from(matches!(item, Item::Sample(_)));
@@ -151,15 +162,12 @@ impl<'page> Parser<'page> {
         fault(line.len(), Problem::Unterminated)
     }
 
-    /// What the line at `start` says; `None` where it says nothing or is not wanted.
-    fn item(&self, start: usize, line: &'page [u8]) -> Result<Option<Item<'page>>, Fault> {
-        let text = match self.text.get(start..start + line.len()) {
-            Some(text) => text,
-            None => std::str::from_utf8(line).map_err(|error| Fault {
-                at: error.valid_up_to(),
-                problem: Problem::NotUtf8,
-            })?,
-        };
+    /// What `line` says; `None` where it says nothing or is not wanted.
+    fn item(&self, line: &'page [u8]) -> Result<Option<Item<'page>>, Fault> {
+        let text = std::str::from_utf8(line).map_err(|error| Fault {
+            at: error.valid_up_to(),
+            problem: Problem::NotUtf8,
+        })?;
         let indent = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
         let item = match indent.and_then(|indent| line.get(indent)) {
             None if self.format == Format::Prometheus => None,
@@ -201,31 +209,44 @@ impl<'page> Parser<'page> {
 
     /// Passes lines of families that are not wanted.
     fn skip(&mut self, families: &Families) {
-        while let Some(rest) = self.page.get(self.at..) {
-            // More of the family that was read last.
-            if self.fast.has_name_of(rest) {
-                return;
-            }
-            let name = if rest.starts_with(b"# HELP ") || rest.starts_with(b"# TYPE ") {
-                rest.get(b"# HELP ".len()..).unwrap_or_default()
-            } else {
-                rest
-            };
-            // What does not begin with a name, such as one in quotes, is not for a glance.
-            if !name.first().is_some_and(|byte| in_metric_name(*byte)) {
-                return;
-            }
-            if self.ended || !families.rule_out(name) {
-                return;
+        if self.ended {
+            return;
+        }
+        let mut rest = self.page.get(self.at..).unwrap_or_default();
+        let mut passed = (0, 0);
+        loop {
+            // Mostly this is one more of the family that was passed last.
+            let beginning = families.beginning(rest);
+            if beginning != passed || beginning.0 == 0 {
+                if !self.is_unwanted(rest, families) {
+                    break;
+                }
+                let at_a_glance = !rest.starts_with(b"#") && !families.may_contain(rest);
+                passed = if at_a_glance { beginning } else { (0, 0) };
             }
             match memchr::memchr(b'\n', rest) {
                 Some(length) if length <= self.limits.line_bytes => {
                     self.line += 1;
-                    self.at += length + 1;
+                    rest = rest.get(length + 1..).unwrap_or_default();
                 }
-                _ => return,
+                _ => break,
             }
         }
+        self.at = self.page.len() - rest.len();
+    }
+
+    /// Whether `line` begins with the name of a family that is not wanted.
+    fn is_unwanted(&self, line: &[u8], families: &Families) -> bool {
+        let name = match line {
+            [b'#', b' ', b'H', b'E', b'L', b'P', b' ', name @ ..]
+            | [b'#', b' ', b'T', b'Y', b'P', b'E', b' ', name @ ..] => name,
+            _ => line,
+        };
+        // What does not begin with a name, such as one in quotes, is not for a glance.
+        name.first().is_some_and(|byte| in_metric_name(*byte))
+            && !(families.may_contain(name)
+                // More of the family that was read last is wanted too.
+                && (self.fast.has_name_of(line) || families.contain_name_of(name)))
     }
 
     /// An error in a line, after which reading goes on, unless there were too many.
@@ -270,14 +291,15 @@ impl<'page> Iterator for Parser<'page> {
         if let Some(families) = self.families {
             self.skip(families);
         }
-        let next = self.text.as_bytes().get(self.at);
+        self.look_ahead();
+        let next = self.text.as_bytes().get(self.at - self.text_at);
         if next == Some(&b'#') && !self.ended {
-            let item = fast::metadata(self.text, self.at, &self.limits, self.format);
+            let item = fast::metadata(self.text, self.at - self.text_at, &self.limits, self.format);
             if let Some((item, end)) = item
                 && self.wants(&item)
             {
                 self.line += 1;
-                self.at = end + 1;
+                self.at = self.text_at + end + 1;
                 return Some(Ok(item));
             }
             return self.read();
@@ -285,10 +307,10 @@ impl<'page> Iterator for Parser<'page> {
         // What follows `# EOF` is wrong, however well it reads.
         if self.samples < self.limits.samples
             && !self.ended
-            && let Some(end) = self.fast.read(self.text, self.at, &self.limits)
+            && let Some(end) = self.fast.read(self.text, self.at - self.text_at, &self.limits)
         {
             self.line += 1;
-            self.at = end + 1;
+            self.at = self.text_at + end + 1;
             self.samples += 1;
             return Some(Ok(Item::Sample(Sample {
                 name: Cow::Borrowed(self.fast.name()),
@@ -303,6 +325,18 @@ impl<'page> Iterator for Parser<'page> {
 }
 
 impl std::iter::FusedIterator for Parser<'_> {}
+
+/// What of the first few thousand bytes of `page` is UTF-8.
+#[inline(never)]
+fn utf8(page: &[u8]) -> &str {
+    /// Few enough to be read again from the nearest cache.
+    const PIECE: usize = 4 << 10;
+    let piece = page.get(..PIECE).unwrap_or(page);
+    std::str::from_utf8(piece).unwrap_or_else(|error| {
+        let valid = piece.get(..error.valid_up_to()).unwrap_or_default();
+        std::str::from_utf8(valid).unwrap_or_default()
+    })
+}
 
 /// The format of `page`, from its end.
 fn detect(page: &[u8]) -> Format {

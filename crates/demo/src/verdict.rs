@@ -1,5 +1,5 @@
 use crate::play::Played;
-use crate::record::{Sample, Who, clock_time};
+use crate::record::{Who, WorkloadSample, clock_time};
 use crate::story::{BATCH, BATCH_REPLICAS, CHAT, LLM, RENDER, Story};
 
 /// A claim about the run, and whether it holds.
@@ -271,38 +271,35 @@ fn llm_held(played: &Played) -> (bool, String) {
     }
 }
 
-/// Why llm is not scaled by its GPUs: of the moments at which they look full, that with the fewest
-/// requests for each replica and that with the most.
+/// Why llm is not scaled by its GPUs: of the moments at which they look full, that at which they
+/// would most have asked for too many replicas, and that for too few.
 fn llm_gpus(story: &Story, played: &Played) -> (bool, String) {
-    let full = |sample: &&Sample| {
-        let llm = &sample.workloads[LLM];
-        llm.ready > 0 && llm.utilization >= LOOKS_FULL
+    let target = story.llm_target();
+    let by_requests = |llm: &WorkloadSample| (llm.in_flight() as f64 / target).ceil();
+    let too_many = |llm: &WorkloadSample| story.by_utilization(llm.ready, llm.utilization) - by_requests(llm);
+    let samples = played.record.samples.iter();
+    let full = samples
+        .map(|sample| (sample.at, &sample.workloads[LLM]))
+        .filter(|(_, llm)| llm.ready > 0 && llm.utilization >= LOOKS_FULL);
+    let order = |(_, a): &(f64, &WorkloadSample), (_, b): &(f64, &WorkloadSample)| {
+        too_many(a).total_cmp(&too_many(b))
     };
-    let each = |sample: &Sample| {
-        let llm = &sample.workloads[LLM];
-        llm.in_flight() as f64 / llm.ready as f64
-    };
-    let moments = || played.record.samples.iter().filter(full);
-    let few = moments().min_by(|a, b| each(a).total_cmp(&each(b)));
-    let many = moments().max_by(|a, b| each(a).total_cmp(&each(b)));
-    let (Some(few), Some(many)) = (few, many) else {
+    let (Some(few), Some(many)) = (full.clone().max_by(order), full.min_by(order)) else {
         return (false, "they never looked full".to_owned());
     };
-    let target = story.llm_target();
-    let asked = |sample: &Sample| {
-        let llm = &sample.workloads[LLM];
+    let asked = |(at, llm): (f64, &WorkloadSample)| {
         format!(
-            "{:.0} % with {} requests in {} at {}: by utilisation {:.0} replicas, by requests {:.0}",
+            "{:.0} % with {} requests in {} replicas at {}, which means {:.0} by utilisation and {:.0} by requests",
             llm.utilization * 100.0,
             llm.in_flight(),
             llm.ready,
-            clock_time(sample.at),
+            clock_time(at),
             story.by_utilization(llm.ready, llm.utilization),
-            (llm.in_flight() as f64 / target).ceil()
+            by_requests(llm)
         )
     };
     (
-        each(few) <= target / 2.0 && each(many) >= target,
+        too_many(few.1) >= 1.0 && too_many(many.1) <= -1.0,
         format!("{}; {}", asked(few), asked(many)),
     )
 }
@@ -310,7 +307,7 @@ fn llm_gpus(story: &Story, played: &Played) -> (bool, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Entry, Fall, Record, Trouble, WorkloadSample};
+    use crate::record::{Entry, Fall, Record, Sample, Trouble};
 
     fn change(at: f64, workload: usize, who: Who, from: i32, to: i32) -> Entry {
         Entry {
@@ -432,7 +429,9 @@ mod tests {
                 record.entries.push(change(470.0, CHAT, Who::Hpa, 9, 8));
             }),
             ("llm scales up", |record| {
-                record.entries.retain(|entry| entry.change != Some((1, 4)));
+                record
+                    .entries
+                    .retain(|entry| entry.workload != LLM || entry.change != Some((1, 4)));
             }),
             ("llm is never scaled down", |record| {
                 record.falls.push(fall(700.0, 3))

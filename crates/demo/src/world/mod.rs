@@ -346,7 +346,8 @@ impl World {
                 workload.outside += came;
                 workload.load = smooth(workload.load, came as f64);
                 let working = workload.pods.iter().filter(|pod| pod.works());
-                working.map(|pod| pod.utilization).sum::<f64>() / serving.max(1.0)
+                // An empty sum would be -0.
+                working.fold(0.0, |sum, pod| sum + pod.utilization) / serving.max(1.0)
             }
         };
         workload.utilization = busy;

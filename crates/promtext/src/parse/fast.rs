@@ -120,9 +120,10 @@ impl<'page> Fast<'page> {
     #[inline(always)]
     fn labels_again(&mut self, inside: &[u8], old: &[u8], same: usize, start: usize) -> Option<usize> {
         let (index, at) = self.marks.first_beyond(same);
-        let Some(differs) = self.marks.get(index) else {
-            return old.len().checked_sub(1).filter(|_| index > 0);
-        };
+        if same >= old.len() {
+            return old.len().checked_sub(1);
+        }
+        let differs = self.marks.get(index)?;
         let from = at + usize::from(differs.name) + 2;
         let old_end = from + usize::from(differs.value);
         // The difference is in the value, not before it or after.
@@ -178,7 +179,6 @@ fn labels(inside: &[u8], most: usize, marks: &mut Marks) -> Option<usize> {
     /// More labels than this are read elsewhere.
     const NAMES: usize = 32;
     let mut names = [(0u16, 0u16); NAMES];
-    let mut room = true;
     marks.clear();
     let mut at = 0;
     for count in 0..most.min(NAMES) {
@@ -200,15 +200,10 @@ fn labels(inside: &[u8], most: usize, marks: &mut Marks) -> Option<usize> {
         let value_end = value_end(inside, name_end + 2)?;
         let mark = Mark::new(name_end - at, value_end - name_end - 2)?;
         *after.first_mut()? = (u16::try_from(at).ok()?, u16::try_from(name_end).ok()?);
-        room = room && marks.push(mark);
+        marks.push(mark);
         match inside.get(value_end + 1)? {
             b',' => at = value_end + 2,
-            b'}' => {
-                if !room {
-                    marks.clear();
-                }
-                return Some(value_end + 1);
-            }
+            b'}' => return Some(value_end + 1),
             _ => return None,
         }
     }

@@ -9,8 +9,7 @@ use super::escape::unescape;
 pub struct Labels<'page> {
     /// What is between the braces, checked.
     text: &'page str,
-    /// Where the labels are in `text`; none if it is not known, or where there are blanks, quoted names or
-    /// escapes.
+    /// How long the first of them are; none where there are blanks, quoted names or escapes.
     marks: Marks,
 }
 
@@ -24,7 +23,7 @@ pub struct LabelsIter<'page> {
     index: usize,
 }
 
-/// Where labels are that are written `name="value",name="value"`; all of them or none.
+/// How long labels are that are written `name="value",name="value"`: the first few of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks {
     list: [Mark; Self::MOST],
@@ -80,15 +79,13 @@ impl Marks {
         (index, at)
     }
 
-    /// Adds one; whether there was room.
+    /// Adds one, if there is room.
     #[inline(always)]
-    pub(super) fn push(&mut self, mark: Mark) -> bool {
-        let Some(free) = self.list.get_mut(usize::from(self.count)) else {
-            return false;
-        };
-        *free = mark;
-        self.count += 1;
-        true
+    pub(super) fn push(&mut self, mark: Mark) {
+        if let Some(free) = self.list.get_mut(usize::from(self.count)) {
+            *free = mark;
+            self.count += 1;
+        }
     }
 
     pub(super) const fn clear(&mut self) {
@@ -105,7 +102,7 @@ impl Marks {
 }
 
 impl<'page> Labels<'page> {
-    /// Labels of which `text` is known to be well-formed, with marks of where they are, if known.
+    /// Labels of which `text` is known to be well-formed, with marks of the first of them, if known.
     pub(super) const fn new(text: &'page str, marks: Marks) -> Self {
         Self { text, marks }
     }
@@ -142,10 +139,9 @@ impl<'page> Iterator for LabelsIter<'page> {
         if self.rest.is_empty() {
             return None;
         }
-        if self.marks.count == 0 {
+        let Some(mark) = self.marks.get(self.index) else {
             return self.search();
-        }
-        let mark = self.marks.get(self.index)?;
+        };
         let (name, rest) = self.rest.split_at_checked(usize::from(mark.name))?;
         let (value, rest) = rest.get(2..)?.split_at_checked(usize::from(mark.value))?;
         self.index += 1;
@@ -156,6 +152,7 @@ impl<'page> Iterator for LabelsIter<'page> {
 
 impl<'page> LabelsIter<'page> {
     /// The next label, however it is written.
+    #[inline(never)]
     fn search(&mut self) -> Option<(Cow<'page, str>, Cow<'page, str>)> {
         const BLANKS: [char; 2] = [' ', '\t'];
         loop {

@@ -21,6 +21,8 @@ pub struct Parser<'page> {
     text: &'page str,
     /// Where that begins.
     text_at: usize,
+    /// From where on `text` is too short.
+    text_until: usize,
     /// Where the next line begins.
     at: usize,
     /// Number of the line that was read last.
@@ -59,6 +61,7 @@ impl<'page> Parser<'page> {
             page,
             text: "",
             text_at: 0,
+            text_until: 0,
             at: 0,
             line: 0,
             format: detect(page),
@@ -96,10 +99,15 @@ impl<'page> Parser<'page> {
     fn look_ahead(&mut self) {
         /// Nearly all lines are shorter.
         const LINE: usize = 512;
-        let end = self.text_at + self.text.len();
-        if end < self.page.len() && self.at + LINE > end {
+        if self.at >= self.text_until {
             self.text = utf8(self.page.get(self.at..).unwrap_or_default());
             self.text_at = self.at;
+            let end = self.at + self.text.len();
+            self.text_until = if end < self.page.len() {
+                end.saturating_sub(LINE)
+            } else {
+                usize::MAX
+            };
         }
     }
 

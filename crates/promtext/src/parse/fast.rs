@@ -18,7 +18,7 @@ pub(super) struct Fast<'page> {
     head: &'page str,
     /// Its name.
     name: &'page str,
-    /// How long its labels are, of which no two have the same name.
+    /// How long its first labels are. No two of all have the same name.
     marks: Marks,
     /// The label that was the only one to differ the last time, and mostly is the next time too.
     varies: Option<Varies>,
@@ -174,7 +174,7 @@ impl<'page> Fast<'page> {
 }
 
 /// Where the brace is that closes the labels in `inside`, which begins after the opening one, if all of
-/// them are well-formed; `marks` are only had of so many.
+/// them are well-formed; `marks` are of the first of them.
 fn labels(inside: &[u8], most: usize, marks: &mut Marks) -> Option<usize> {
     /// More labels than this are read elsewhere.
     const NAMES: usize = 32;

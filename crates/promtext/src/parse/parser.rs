@@ -340,7 +340,7 @@ fn utf8(page: &[u8]) -> &str {
     /// Few enough to be read again from the nearest cache.
     const PIECE: usize = 4 << 10;
     let piece = page.get(..PIECE).unwrap_or(page);
-    std::str::from_utf8(piece).unwrap_or_else(|error| {
+    simdutf8::compat::from_utf8(piece).unwrap_or_else(|error| {
         let valid = piece.get(..error.valid_up_to()).unwrap_or_default();
         std::str::from_utf8(valid).unwrap_or_default()
     })

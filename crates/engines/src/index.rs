@@ -119,8 +119,6 @@ impl Index {
 
     /// To be called when everything was added.
     pub(crate) fn prepared(mut self) -> Self {
-        self.names.shrink_to_fit();
-        self.names.values_mut().for_each(Vec::shrink_to_fit);
         self.families = Families::new(self.names.keys());
         self
     }
@@ -258,7 +256,10 @@ impl Index {
     }
 
     fn insert(&mut self, name: &str, role: Role) {
-        self.names.entry(name.into()).or_default().push(role);
+        let roles = self.names.entry(name.into()).or_default();
+        // Most names have one role, and a role is large.
+        roles.reserve_exact(1);
+        roles.push(role);
     }
 }
 

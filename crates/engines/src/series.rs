@@ -1,3 +1,5 @@
+use std::mem::take;
+
 use rheostat_reading::Timestamp;
 
 /// What each series showed last.
@@ -54,10 +56,14 @@ impl SeriesSet {
     pub(crate) fn settle(&mut self, present: usize, oldest: Timestamp) {
         let before = self.known.len() + self.new.len();
         if !self.new.is_empty() {
-            self.known.append(&mut self.new);
-            self.known.sort_by_key(|series| series.name);
+            let new = take(&mut self.new);
+            if self.known.is_empty() {
+                self.known = new;
+            } else {
+                self.known.extend(new);
+            }
+            self.known.sort_unstable_by_key(|series| series.name);
             self.known.dedup_by_key(|series| series.name);
-            self.new = Vec::new();
         }
         if self.known.len() > present {
             self.known.retain(|series| series.at >= oldest);

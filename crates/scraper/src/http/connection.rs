@@ -16,8 +16,8 @@ use super::server::{Host, Server};
 use super::tls::Security;
 
 /// Bytes of a connection's read buffer, which is kept as long as the connection: a head that does not
-/// fit is refused, a body passes through.
-const BUFFER: usize = 16 * 1024;
+/// fit is refused, a body passes through. Proxies allow heads of 4 or 8 KiB by default.
+const BUFFER: usize = 8 * 1024;
 
 /// Headers of an answer; more are refused.
 const MAX_HEADERS: usize = 64;

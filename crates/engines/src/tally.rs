@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::iter::repeat_n;
+use std::mem::take;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub(crate) struct Tallies {
     now: PerFact<Option<Tally>>,
     /// Oldest first; the last is that of the newest scrape.
     moments: VecDeque<Moment>,
+    /// The rows of a moment that was dropped, for the next one: memory that comes and goes with each
+    /// scrape, between pages that come and go, would leave holes.
+    spare: Vec<f64>,
 }
 
 /// What a counter or a distribution has gained.
@@ -100,8 +104,10 @@ impl Tallies {
             let tallies = Fact::ALL.iter().filter_map(|&fact| here(fact));
             tallies.map(|tally| &*tally.row)
         };
+        let mut values = take(&mut self.spare);
+        values.clear();
         // As long as it must be and no longer.
-        let mut values = Vec::with_capacity(rows().map(<[f64]>::len).sum());
+        values.reserve_exact(rows().map(<[f64]>::len).sum());
         rows().for_each(|row| values.extend_from_slice(row));
         let has = PerFact::from_fn(|fact| here(fact).is_some());
         self.moments.push_back(Moment {
@@ -110,11 +116,14 @@ impl Tallies {
             rows: values,
         });
         let start = at.minus(window);
-        while self.moments.get(1).is_some_and(|second| second.at <= start) {
-            self.moments.pop_front();
-        }
-        while self.moments.front().is_some_and(|moment| moment.at < oldest) {
-            self.moments.pop_front();
+        while self.moments.get(1).is_some_and(|second| second.at <= start)
+            || self.moments.front().is_some_and(|moment| moment.at < oldest)
+        {
+            self.spare = self
+                .moments
+                .pop_front()
+                .map(|moment| moment.rows)
+                .unwrap_or_default();
         }
     }
 
@@ -161,7 +170,8 @@ impl Tallies {
         let rows = self.moments.iter().map(|moment| moment.rows.capacity());
         let now = Fact::ALL.iter().filter_map(|&fact| self.now.get(fact).as_ref());
         let now = now.map(|tally| tally.bounds.len() + tally.row.len());
-        size_of::<Self>() + moments + rows.chain(now).sum::<usize>() * size_of::<f64>()
+        let numbers = self.spare.capacity() + rows.chain(now).sum::<usize>();
+        size_of::<Self>() + moments + numbers * size_of::<f64>()
     }
 
     #[cfg(test)]

@@ -28,6 +28,11 @@ pub(crate) fn custom_resources() -> PathBuf {
     output().join("crds")
 }
 
+/// Where the manifests of Kueue's custom resources are. Only the tests that want Kueue apply them.
+pub(crate) fn kueue_resources() -> PathBuf {
+    output().join("kueue")
+}
+
 /// The folder of one run: logs, keys, the data of etcd.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {

@@ -13,6 +13,7 @@ use clap::Parser;
 
 mod cluster;
 mod control_plane;
+mod fetch;
 mod layout;
 mod manifest;
 mod process;
@@ -21,6 +22,7 @@ mod rheostat;
 mod runner;
 mod sandbox;
 mod scripted;
+mod serving;
 mod tests;
 mod wait;
 

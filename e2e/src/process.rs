@@ -1,7 +1,7 @@
 //! A long-running program of the run, with its log.
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -60,6 +60,34 @@ impl Daemon {
             log,
             child,
         })
+    }
+
+    /// Starts `program` in a network of its own, as a pod has one: it is reached at `address`, and
+    /// what it connects to sees it come from there.
+    pub(crate) async fn start_as_pod(
+        name: &str,
+        program: &Path,
+        arguments: impl IntoIterator<Item = String>,
+        address: IpAddr,
+        logs: &Path,
+    ) -> Result<Self> {
+        let mut line = sandbox::in_pod_network(address);
+        let (unshare, before) = line.split_first_mut().context("an empty command")?;
+        let program = program.to_str().context("a path that is not valid UTF-8")?;
+        let arguments = before
+            .iter()
+            .cloned()
+            .chain([program.to_owned()])
+            .chain(arguments);
+        let daemon = Self::start(name, Path::new(unshare), arguments, &[], logs)?;
+        let process = daemon
+            .child
+            .id()
+            .with_context(|| format!("{name} has ended\n{}", daemon.last_words()))?;
+        sandbox::connect_pod(process, address)
+            .await
+            .with_context(|| format!("giving {name} the address {address}"))?;
+        Ok(daemon)
     }
 
     /// Waits until the program accepts connections at `address`; fails at once when it ends.

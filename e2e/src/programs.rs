@@ -1,7 +1,8 @@
-//! The programs of the control plane, built from the Go modules under `e2e/go`.
+//! The programs of the control plane, built from the Go modules under `e2e/go`, and Prometheus as
+//! Debian has it.
 //!
-//! Their versions are pinned by `go.mod` and `go.sum`. Go's own build cache makes a second build a
-//! matter of seconds, so they are built every time.
+//! The modules' versions are pinned by `go.mod` and `go.sum`. Go's own build cache makes a second
+//! build a matter of seconds, so they are built every time.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -43,6 +44,7 @@ const MODULES: [Module; 3] = [
 ];
 
 const KEDA: &str = "github.com/kedacore/keda/v2";
+const KUEUE: &str = "sigs.k8s.io/kueue";
 const KUBERNETES: &str = "k8s.io/kubernetes";
 
 /// The path of the built program `name`.
@@ -50,7 +52,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
     layout::programs().join(name)
 }
 
-/// Builds every program and copies the manifests of KEDA's custom resources beside them.
+/// Builds every program and copies the manifests of KEDA's and Kueue's custom resources beside them.
 pub(crate) fn build() -> Result<()> {
     let start = tokio::time::Instant::now();
     let target = layout::programs();
@@ -79,7 +81,13 @@ pub(crate) fn build() -> Result<()> {
             .with_context(|| format!("building {name}"))?;
         }
     }
-    copy_custom_resources()?;
+    copy_custom_resources(
+        &module_folder("keda", KEDA)?.join("config/crd/bases"),
+        &layout::custom_resources(),
+    )?;
+    let kueue = module_folder("kueue", KUEUE)?.join("config/components/crd/bases");
+    copy_custom_resources(&kueue, &layout::kueue_resources())?;
+    fetch_prometheus().context("fetching Prometheus")?;
     println!("programs built in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }
@@ -108,17 +116,71 @@ fn required(go_mod: &str, module: &str) -> Result<String> {
         .with_context(|| format!("no version of {module} in its go.mod"))
 }
 
-fn copy_custom_resources() -> Result<()> {
-    let module = PathBuf::from(go("keda", &["list", "-m", "-f", "{{.Dir}}", KEDA])?);
-    let from = module.join("config/crd/bases");
-    let to = layout::custom_resources();
-    std::fs::create_dir_all(&to).with_context(|| format!("creating {}", to.display()))?;
-    for entry in std::fs::read_dir(&from).with_context(|| format!("reading {}", from.display()))? {
+/// Where a module is that one of ours requires; it is fetched where it is not there yet.
+fn module_folder(ours: &str, module: &str) -> Result<PathBuf> {
+    go(ours, &["mod", "download", module])?;
+    Ok(PathBuf::from(go(
+        ours,
+        &["list", "-m", "-f", "{{.Dir}}", module],
+    )?))
+}
+
+fn copy_custom_resources(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("creating {}", to.display()))?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
         let entry = entry.with_context(|| format!("reading {}", from.display()))?;
         let content =
             std::fs::read(entry.path()).with_context(|| format!("reading {}", entry.path().display()))?;
         let copy = to.join(entry.file_name());
         std::fs::write(&copy, content).with_context(|| format!("writing {}", copy.display()))?;
+    }
+    Ok(())
+}
+
+/// Takes Prometheus from the machine where it is installed, else out of Debian's package, which is
+/// not installed: no user, no service, nothing to remove.
+fn fetch_prometheus() -> Result<()> {
+    let target = path("prometheus");
+    if target.exists() {
+        return Ok(());
+    }
+    println!("fetching prometheus");
+    let installed = Path::new("/usr/bin/prometheus");
+    if installed.exists() {
+        return put(installed, &target);
+    }
+    let folder = tempfile::tempdir_in(layout::output()).context("making a folder for the package")?;
+    let download = || run("apt-get", &["download", "-qq", "prometheus"], folder.path());
+    if download().is_err() {
+        // A machine that never installed anything has no lists of packages yet.
+        run("apt-get", &["update", "-qq"], folder.path())?;
+        download().context("without apt-get, install a `prometheus` into /usr/bin")?;
+    }
+    let mut packages = std::fs::read_dir(folder.path()).context("looking for the package")?;
+    let package = packages.next().context("apt-get left no package")?;
+    let package = package.context("looking for the package")?.path();
+    run("dpkg", &["-x", text(&package)?, "."], folder.path())?;
+    put(&folder.path().join("usr/bin/prometheus"), &target)
+}
+
+/// Copies a program, so that it is there whole or not at all.
+fn put(from: &Path, to: &Path) -> Result<()> {
+    let part = to.with_extension("part");
+    std::fs::copy(from, &part)
+        .with_context(|| format!("copying {} to {}", from.display(), part.display()))?;
+    std::fs::rename(&part, to).with_context(|| format!("naming {}", to.display()))
+}
+
+fn run(program: &str, arguments: &[&str], folder: &Path) -> Result<()> {
+    let line = || format!("`{program} {}`", arguments.join(" "));
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("running {}", line()))?;
+    if !status.success() {
+        bail!("{} ended with {status}", line());
     }
     Ok(())
 }

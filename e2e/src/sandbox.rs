@@ -9,12 +9,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail};
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::layout::Run;
+use crate::wait::{Seen, eventually};
 
 /// The range that is local in the namespace.
 const RANGE: &str = "10.77.0.0/16";
@@ -27,6 +30,9 @@ pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
 
 /// Where KWOK takes the pods' addresses from.
 pub(crate) const PODS: &str = "10.77.128.0/17";
+
+/// How long a program may take to enter its network.
+const READY: Duration = Duration::from_secs(30);
 
 /// Replaces this process by itself inside the namespaces. Returns only when that fails.
 pub(crate) fn enter(run: &Run, die_with_parent: bool) -> Error {
@@ -77,6 +83,40 @@ pub(crate) async fn prepare(run: &Run) -> Result<()> {
         .to_str()
         .with_context(|| format!("{} is not valid UTF-8", hosts.display()))?;
     command(&["mount", "--bind", source, "/etc/hosts"]).await
+}
+
+/// What a program is started with, so that it has a network of its own and waits there until
+/// [`connect_pod`] has connected it.
+pub(crate) fn in_pod_network(address: IpAddr) -> Vec<String> {
+    const WAIT: &str = "until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done; \
+        ip link set lo up && ip address add \"$1/32\" dev eth0 && ip link set eth0 up && \
+        ip route add default dev eth0 && shift && exec \"$@\"";
+    let address = address.to_string();
+    ["unshare", "--net", "--", "sh", "-c", WAIT, "sh", &address]
+        .map(str::to_owned)
+        .into()
+}
+
+/// Connects the network of a process with the run's own, which reaches it at `address`. The
+/// connection ends with the process.
+pub(crate) async fn connect_pod(process: u32, address: IpAddr) -> Result<()> {
+    // The name of an interface is short, and one that ended may linger.
+    static CONNECTED: AtomicU32 = AtomicU32::new(0);
+    let network = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net"));
+    eventually("it to have a network of its own", READY, async || {
+        let own = network(&process.to_string()).context("looking at its network")?;
+        Ok(Seen::when(network("self").is_ok_and(|ours| ours != own), own))
+    })
+    .await?;
+    let link = format!("pod{}", CONNECTED.fetch_add(1, Ordering::Relaxed));
+    let (process, address) = (process.to_string(), format!("{address}/32"));
+    let source = API_SERVER.to_string();
+    let peer = ["type", "veth", "peer", "name", "eth0", "netns", &process];
+    command(&[&["ip", "link", "add", &link][..], &peer].concat()).await?;
+    command(&["ip", "link", "set", &link, "up"]).await?;
+    // The whole range is local: this goes before it, and comes from an address that is.
+    let route = ["ip", "route", "replace", &address, "dev", &link];
+    command(&[&route[..], &["src", &source, "table", "local"]].concat()).await
 }
 
 /// Runs a command to its end; its output is part of the error when it fails.

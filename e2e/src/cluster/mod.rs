@@ -19,6 +19,7 @@ use crate::sandbox::Hosts;
 use crate::wait::{Seen, eventually, throughout};
 
 pub(crate) mod api;
+pub(crate) mod pods;
 
 /// How long a test waits for what should happen within seconds. Generous: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);

@@ -11,6 +11,7 @@ use rheostat_testkit::kubelet::{FakeKubelet, FakePod};
 use tempfile::TempDir;
 
 use super::scaler::program;
+use crate::cluster::pods::PodName;
 use crate::cluster::{Case, PATIENCE};
 use crate::process::Daemon;
 
@@ -49,9 +50,6 @@ struct Gpu {
     percent: f64,
     lost: bool,
 }
-
-/// Namespace and name of a pod.
-pub(crate) type PodName = (String, String);
 
 impl GpuNode {
     /// Starts the parts of the node `name`; the agent has the address of its pod.
@@ -98,10 +96,15 @@ impl GpuNode {
             "--http-plaintext".to_owned(),
         ];
         let name = format!("agent-{}", self.name);
-        let mut agent = Daemon::start(&name, &program()?, arguments, &[], &self.logs)?;
+        let mut agent = Daemon::start_as_pod(&name, &program()?, arguments, self.address, &self.logs).await?;
         agent.listens(grpc, PATIENCE).await?;
         self.agent = Some(agent);
         Ok(())
+    }
+
+    /// The address of the agent's pod, from which it scrapes too.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Where the agent streams.

@@ -7,20 +7,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, ResourceExt as _};
+use kube::runtime::reflector::Store;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::load::{Load, Loads};
-use super::node::{GpuNode, PodName};
-use super::scaler::{Agents, fetch};
+use super::node::GpuNode;
+use super::scaler::Agents;
+use crate::cluster::pods::{PodName, is_ready, pod_name, watched, workload};
 use crate::cluster::{Case, PATIENCE};
+use crate::fetch::fetch;
 use crate::wait::{Seen, eventually};
 
 /// How long kubelets and drivers may be behind the API.
@@ -56,14 +56,12 @@ impl GpuNodes {
         case.apply(include_str!("agents.yaml"))
             .await
             .context("applying the agents' DaemonSet and Service")?;
-        let (pods, writer) = reflector::store();
-        let changes = watcher(Api::<Pod>::all(case.client()), watcher::Config::default());
-        let reflect = reflector::reflector(writer, changes.default_backoff());
+        let (pods, watching) = watched(Api::all(case.client()));
         let state = Rc::<RefCell<State>>::default();
         let nodes = Self {
             case: case.clone(),
             tasks: [
-                tokio::task::spawn_local(reflect.for_each(|_| std::future::ready(()))),
+                watching,
                 tokio::task::spawn_local(follow(Rc::clone(&state), pods)),
             ],
             state,
@@ -94,6 +92,12 @@ impl GpuNodes {
     pub(crate) fn addresses(&self) -> Agents {
         let state = self.state.borrow();
         Agents::At(state.nodes.values().map(GpuNode::grpc).collect())
+    }
+
+    /// The addresses of the agents' pods.
+    pub(crate) fn agents(&self) -> Vec<IpAddr> {
+        let state = self.state.borrow();
+        state.nodes.values().map(GpuNode::address).collect()
     }
 
     /// Sets the load of a Deployment of a namespace.
@@ -307,23 +311,4 @@ fn shows(page: &str, uuid: &str, percent: f64) -> bool {
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
         // The driver gives whole percents.
         .any(|ratio| (ratio * 100.0 - percent).abs() <= 0.5)
-}
-
-fn pod_name(pod: &Pod) -> PodName {
-    (pod.namespace().unwrap_or_default(), pod.name_any())
-}
-
-/// The workload of a pod: its namespace and its label `app`.
-fn workload(pod: &Pod) -> (String, String) {
-    let app = pod.labels().get("app").cloned().unwrap_or_default();
-    (pod.namespace().unwrap_or_default(), app)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let mut conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

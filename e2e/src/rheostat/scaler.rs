@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::cluster::{Case, PATIENCE};
+use crate::fetch::fetch;
 use crate::process::Daemon;
 use crate::wait::{Seen, eventually};
 
@@ -29,9 +28,6 @@ const TERMINATION: Duration = Duration::from_secs(30);
 /// sooner, and grpc-go looks a name up again only when a connection ends. In a cluster it is the
 /// cluster's DNS that lags, which is what `minReadySeconds` in `deploy/scaler.yaml` is for.
 const NAME_CACHE: Duration = Duration::from_secs(6);
-
-/// The longest answer of the HTTP port that a test reads.
-const LONGEST_ANSWER: u64 = 4 << 20;
 
 /// Where a scaler is to find the agents.
 #[derive(Clone, Debug)]
@@ -55,6 +51,11 @@ impl Scaler {
     /// Starts a scaler at an address of its own and returns once it is ready. It logs to `NAME.log`
     /// in the test's folder.
     pub(crate) async fn start(case: &Case, name: &str, agents: &Agents) -> Result<Self> {
+        Self::with(case, name, agents, &[]).await
+    }
+
+    /// The same, with more arguments.
+    async fn with(case: &Case, name: &str, agents: &Agents, more: &[String]) -> Result<Self> {
         case.apply(include_str!("../../../deploy/rbac.yaml"))
             .await
             .context("applying deploy/rbac.yaml")?;
@@ -82,6 +83,7 @@ impl Scaler {
                 arguments.push(format!("--agents-service={NAMESPACE}/{service}:grpc"));
             }
         }
+        arguments.extend_from_slice(more);
         let environment = [
             ("KUBECONFIG", config),
             ("RHEOSTAT_LOG", LOG),
@@ -114,6 +116,17 @@ impl Scaler {
         }
     }
 
+    /// The samples on `/metrics` that mention `word`; what went wrong where there is no page.
+    pub(crate) async fn page_about(&self, word: &str) -> String {
+        match self.get("/metrics").await {
+            Ok((_, page)) => page
+                .lines()
+                .filter(|line| !line.starts_with('#') && line.contains(word))
+                .fold(String::new(), |text, line| text + line + "\n"),
+            Err(error) => format!("no page of {}: {error:#}\n", self.address),
+        }
+    }
+
     /// The sum of the samples on `/metrics` whose name and labels begin with `series`, such as
     /// `rheostat_scaler_keda_calls_total{method="IsActive"`.
     pub(crate) async fn metric(&self, series: &str) -> Result<f64> {
@@ -131,12 +144,7 @@ impl Scaler {
 
     /// The status and the text that the HTTP port answers at `path`.
     pub(crate) async fn get(&self, path: &str) -> Result<(u16, String)> {
-        let address = SocketAddr::new(self.address, HTTP);
-        let fetched = tokio::time::timeout(Duration::from_secs(10), fetch(address, path)).await;
-        fetched
-            .context("no answer within 10 s")
-            .and_then(|answer| answer)
-            .with_context(|| format!("fetching http://{address}{path}"))
+        fetch(SocketAddr::new(self.address, HTTP), path).await
     }
 
     /// Asks it to end, as the kubelet does, and waits until it has.
@@ -170,6 +178,8 @@ impl Scaler {
 pub(crate) struct Scalers {
     case: Case,
     agents: Agents,
+    /// Arguments that each of them has besides the usual ones.
+    more: Vec<String>,
     started: usize,
     /// Those that the name means.
     pub(crate) running: Vec<Scaler>,
@@ -178,9 +188,15 @@ pub(crate) struct Scalers {
 impl Scalers {
     /// Starts `count` scalers.
     pub(crate) async fn start(case: &Case, count: usize, agents: Agents) -> Result<Self> {
+        Self::with(case, count, agents, Vec::new()).await
+    }
+
+    /// The same, each with more arguments.
+    pub(crate) async fn with(case: &Case, count: usize, agents: Agents, more: Vec<String>) -> Result<Self> {
         let mut scalers = Self {
             case: case.clone(),
             agents,
+            more,
             started: 0,
             running: Vec::new(),
         };
@@ -207,7 +223,7 @@ impl Scalers {
     async fn start_one(&mut self) -> Result<()> {
         let name = format!("scaler-{}", self.started);
         self.started += 1;
-        let scaler = Scaler::start(&self.case, &name, &self.agents).await?;
+        let scaler = Scaler::with(&self.case, &name, &self.agents, &self.more).await?;
         self.running.push(scaler);
         self.publish()
     }
@@ -282,24 +298,4 @@ pub(crate) fn program() -> Result<PathBuf> {
         program.display()
     );
     Ok(program)
-}
-
-pub(super) async fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let mut connection = TcpStream::connect(address).await.context("connecting")?;
-    // HTTP/1.0: the server ends the connection after its answer.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/plain\r\n\r\n");
-    connection.write_all(request.as_bytes()).await.context("asking")?;
-    let mut answer = Vec::new();
-    connection
-        .take(LONGEST_ANSWER)
-        .read_to_end(&mut answer)
-        .await
-        .context("reading the answer")?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let status = head.split(' ').nth(1).context("the answer has no status")?;
-    let status = status
-        .parse()
-        .with_context(|| format!("{status:?} is no status"))?;
-    Ok((status, body.to_owned()))
 }

@@ -50,15 +50,7 @@ impl Workload {
 
     /// Writes how many replicas a person asks for, and returns the moment just before.
     pub(crate) async fn demand(&self, replicas: u32) -> Result<Timestamp> {
-        let annotations = json!({"rheostat.dev/manual-demand": replicas.to_string()});
-        let patch = json!({"metadata": {"annotations": annotations}});
-        let objects = self.case.scaled_objects().await?;
-        let before = Timestamp::now();
-        objects
-            .patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-            .with_context(|| format!("annotating the ScaledObject {}", self.name))?;
-        Ok(before)
+        demand(&self.case, &self.name, replicas).await
     }
 
     /// Waits until it runs `count` replicas.
@@ -82,6 +74,19 @@ impl Workload {
         })
         .await
     }
+}
+
+/// Writes on a ScaledObject how many replicas a person asks for, and returns the moment just before.
+pub(crate) async fn demand(case: &Case, scaled_object: &str, replicas: u32) -> Result<Timestamp> {
+    let annotations = json!({"rheostat.dev/manual-demand": replicas.to_string()});
+    let patch = json!({"metadata": {"annotations": annotations}});
+    let objects = case.scaled_objects().await?;
+    let before = Timestamp::now();
+    objects
+        .patch(scaled_object, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .with_context(|| format!("annotating the ScaledObject {scaled_object}"))?;
+    Ok(before)
 }
 
 /// The reason of the event by which KEDA tells of a call that failed, after a second attempt.

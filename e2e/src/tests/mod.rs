@@ -8,6 +8,7 @@ use crate::scripted::sequence;
 
 mod arithmetic;
 mod deploy;
+mod engines;
 mod from_zero;
 mod outages;
 mod pending;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Result<Vec<Test>> {
         Test::new("pending::value", pending::value),
         Test::new("pending::node_drained", pending::node_drained),
     ]);
+    tests.extend(engines::all());
     for (name, sequence) in sequence::all(&layout::source().join("sequences"))? {
         tests.push(Test::new(format!("sequence::{name}"), |case| {
             sequences::record(case, name, sequence)

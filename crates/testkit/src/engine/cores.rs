@@ -1,5 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rheostat_promtext::BoundsError;
@@ -208,9 +209,7 @@ impl Cores {
     }
 
     /// Lets time pass as long as it lives, waking up as often as there is something to do.
-    pub(super) async fn drive(&self) {
-        /// How often a clock that is not real time is looked at.
-        const LOOK: std::time::Duration = std::time::Duration::from_millis(1);
+    pub(super) async fn drive(&self, look: Duration) {
         loop {
             self.advance();
             let next = self
@@ -222,7 +221,10 @@ impl Cores {
                 .min();
             match next {
                 // The clock may run faster or slower than real time, or be moved by hand.
-                Some(next) => tokio::time::sleep(next.since(self.clock.now()).min(LOOK)).await,
+                Some(next) => {
+                    let wait = next.since(self.clock.now()).min(look);
+                    let _ = tokio::time::timeout(wait, self.work.notified()).await;
+                }
                 None => self.work.notified().await,
             }
         }

@@ -18,8 +18,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::arrivals::{Arrivals, Lengths, Pace};
 use super::batcher::Request;
 
-/// How often the clock, which need not be real time, is looked at for the next request.
-const LOOK: Duration = Duration::from_millis(1);
+/// How often a clock is looked at that need not be real time.
+pub(super) const LOOK: Duration = Duration::from_millis(1);
 
 /// Requests sent over HTTP to engines with the OpenAI-compatible API, as they come. It must be
 /// started within a tokio runtime and ends when it is dropped; requests under way are given up.
@@ -54,6 +54,9 @@ pub struct LoadOptions {
     pub token: Option<String>,
     /// Where time comes from.
     pub clock: Clock,
+    /// How often a clock that is not real time is looked at, and how long a change of the rate may
+    /// go unnoticed.
+    pub look: Duration,
 }
 
 /// How requests are spread over engines.
@@ -102,6 +105,7 @@ impl Default for LoadOptions {
             stream: false,
             token: None,
             clock: Clock::system(),
+            look: LOOK,
         }
     }
 }
@@ -204,6 +208,7 @@ struct Sending {
 impl Sending {
     async fn run(self: Arc<Self>) {
         let mut requests = JoinSet::new();
+        let look = self.options.look;
         loop {
             while requests.try_join_next().is_some() {}
             let now = self.options.clock.now();
@@ -212,7 +217,7 @@ impl Sending {
                 (arrivals.take(now), arrivals.next_at())
             };
             let Some((_, request)) = due else {
-                let wait = next.map_or(LOOK, |next| next.since(now).min(LOOK));
+                let wait = next.map_or(look, |next| next.since(now).min(look));
                 tokio::time::sleep(wait).await;
                 continue;
             };

@@ -3,6 +3,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rheostat_reading::Clock;
 use tokio::task::JoinHandle;
@@ -13,6 +14,7 @@ use super::cores::{Cores, CoresError, NotTaken};
 use super::door::{Behind, Door};
 use super::flavour::Flavour;
 use super::http;
+use super::load::LOOK;
 use super::misbehaviour::Misbehaviour;
 use super::page::Gauges;
 use super::service::Service;
@@ -49,6 +51,8 @@ pub struct EngineOptions {
     pub output_tokens: u32,
     /// Where time comes from: iterations take their time on this clock.
     pub clock: Clock,
+    /// How often a clock that is not real time is looked at; one that is may be left alone for long.
+    pub look: Duration,
     /// A bearer token without which nothing is answered.
     pub token: Option<String>,
     /// TLS; plain HTTP if `None`.
@@ -97,6 +101,7 @@ impl Default for EngineOptions {
             model: ModelSettings::default(),
             output_tokens: 128,
             clock: Clock::system(),
+            look: LOOK,
             token: None,
             tls: None,
         }
@@ -166,7 +171,8 @@ impl MockEngine {
             Some(address) => Some(open(address, axum::Router::new(), true)?),
             None => None,
         };
-        let driving = tokio::spawn(async move { cores.drive().await });
+        let look = options.look;
+        let driving = tokio::spawn(async move { cores.drive(look).await });
         Ok(Self {
             service,
             api,

@@ -29,6 +29,10 @@ const TERMINATION: Duration = Duration::from_secs(30);
 /// cluster's DNS that lags, which is what `minReadySeconds` in `deploy/scaler.yaml` is for.
 const NAME_CACHE: Duration = Duration::from_secs(6);
 
+/// For the scalers of tests without engines: each scaler sees all namespaces, and would ask the
+/// engines of other tests, whose agents it does not know.
+const NO_ENGINES: &str = "--engine-scraping=off";
+
 /// Where a scaler is to find the agents.
 #[derive(Clone, Debug)]
 pub(crate) enum Agents {
@@ -51,10 +55,10 @@ impl Scaler {
     /// Starts a scaler at an address of its own and returns once it is ready. It logs to `NAME.log`
     /// in the test's folder.
     pub(crate) async fn start(case: &Case, name: &str, agents: &Agents) -> Result<Self> {
-        Self::with(case, name, agents, &[]).await
+        Self::with(case, name, agents, &[NO_ENGINES.to_owned()]).await
     }
 
-    /// The same, with more arguments.
+    /// The same, with these arguments besides the usual ones.
     async fn with(case: &Case, name: &str, agents: &Agents, more: &[String]) -> Result<Self> {
         case.apply(include_str!("../../../deploy/rbac.yaml"))
             .await
@@ -188,10 +192,10 @@ pub(crate) struct Scalers {
 impl Scalers {
     /// Starts `count` scalers.
     pub(crate) async fn start(case: &Case, count: usize, agents: Agents) -> Result<Self> {
-        Self::with(case, count, agents, Vec::new()).await
+        Self::with(case, count, agents, vec![NO_ENGINES.to_owned()]).await
     }
 
-    /// The same, each with more arguments.
+    /// The same, each with these arguments besides the usual ones.
     pub(crate) async fn with(case: &Case, count: usize, agents: Agents, more: Vec<String>) -> Result<Self> {
         let mut scalers = Self {
             case: case.clone(),

@@ -177,7 +177,7 @@ fn llm_grew(story: &Story, played: &Played) -> (bool, String) {
     let first = samples.first().map_or(0, |sample| sample.workloads[LLM].replicas);
     let most = played.record.most(LLM, |sample| sample.replicas);
     let ready = played.record.most(LLM, |sample| sample.ready);
-    let in_flight = played.record.most(LLM, |sample| sample.in_flight());
+    let in_flight = played.record.most(LLM, WorkloadSample::in_flight);
     let waiting = played.record.most(LLM, |sample| sample.waiting);
     let by_hpa = |(_, from, to, who): (f64, i32, i32, Who)| to > from && who == Who::Hpa;
     let grew = played.record.changes(LLM).any(by_hpa);
@@ -434,7 +434,7 @@ mod tests {
                     .retain(|entry| entry.workload != LLM || entry.change != Some((1, 4)));
             }),
             ("llm is never scaled down", |record| {
-                record.falls.push(fall(700.0, 3))
+                record.falls.push(fall(700.0, 3));
             }),
             ("llm is never scaled down", |record| record.falls.clear()),
             ("llm goes to zero", |record| {

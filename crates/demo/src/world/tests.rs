@@ -147,3 +147,39 @@ fn every_gpu_has_at_most_one_holder_and_the_same_seed_gives_the_same_world() {
     assert_eq!(play(3), play(3));
     assert_ne!(play(3), play(4));
 }
+
+#[test]
+fn an_engine_keeps_its_gpu_busy_with_few_requests_as_with_many() {
+    let mut world = World::new(1, 8, 1);
+    let llm = world.add("team", "llm", Demand::Engines(Rate(vec![(0.0, 3.0)])), 2);
+    run(&mut world, 30);
+    let came = world.take_requests(llm);
+    assert!((50..150).contains(&came), "{came}");
+    assert_eq!(
+        (world.take_requests(llm), world.workloads()[llm].running()),
+        (0, 0)
+    );
+    assert_eq!(world.workloads()[llm].utilization().to_string(), "0");
+    let mut busy = |running, stuck| {
+        for pod in ["llm-1", "llm-2"] {
+            let batch = Batch {
+                waiting: 2,
+                running,
+                stuck,
+            };
+            world.observe(llm, pod, batch);
+        }
+        run(&mut world, 40);
+        world.workloads()[llm].utilization()
+    };
+    let (few, many, none) = (busy(1, false), busy(48, false), busy(48, true));
+    assert!(few > 0.9 && (few - many).abs() < 0.01, "{few} {many}");
+    assert!(none < 0.01, "{none}");
+    let outside = world.take_requests(llm);
+    world.send_again(llm, 5);
+    assert!(outside > 0 && world.workloads()[llm].waiting() == 5 + 4);
+    assert_eq!(world.workloads()[llm].running(), 96);
+    world.set_replicas(llm, 0);
+    run(&mut world, 20);
+    assert_eq!(world.workloads()[llm].utilization().to_string(), "0");
+}

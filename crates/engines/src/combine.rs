@@ -32,12 +32,12 @@ fn weighted(fact: Fact, points: &[Point], all: &[Point]) -> Option<f64> {
     if fact != Fact::KvCacheUsage || points.len() < 2 {
         return None;
     }
+    let sizes = [Fact::KvBlocks, Fact::KvTokens].map(|fact| by_rank(fact, all));
     let weight = |rank: u64| {
-        [Fact::KvBlocks, Fact::KvTokens].into_iter().find_map(|fact| {
-            all.iter()
-                .find(|point| point.fact == fact && point.rank == rank)
-                .map(|point| point.value)
-                .filter(|value| value.is_finite() && *value > 0.0)
+        sizes.iter().find_map(|sizes| {
+            let place = sizes.binary_search_by_key(&rank, |size| size.0).ok()?;
+            let (_, size) = *sizes.get(place)?;
+            (size.is_finite() && size > 0.0).then_some(size)
         })
     };
     let (mut sum, mut whole) = (0.0, 0.0);
@@ -47,6 +47,15 @@ fn weighted(fact: Fact, points: &[Point], all: &[Point]) -> Option<f64> {
         whole += weight;
     }
     Some(sum / whole)
+}
+
+/// The first value of `fact` of each rank, in the order of the ranks.
+fn by_rank(fact: Fact, all: &[Point]) -> Vec<(u64, f64)> {
+    let points = all.iter().filter(|point| point.fact == fact);
+    let mut values: Vec<_> = points.map(|point| (point.rank, point.value)).collect();
+    values.sort_by_key(|value| value.0);
+    values.dedup_by_key(|value| value.0);
+    values
 }
 
 /// Of points that carry a time as their bound, the newest.
@@ -72,4 +81,42 @@ pub(crate) fn bounds(points: &[Point]) -> Vec<f64> {
 /// A small number of things as a float.
 pub(crate) fn count(things: usize) -> f64 {
     u32::try_from(things).map_or(f64::MAX, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(fact: Fact, key: u64, rank: u64, value: f64) -> Point {
+        Point {
+            fact,
+            part: Part::Value,
+            bound: 0.0,
+            key,
+            rank,
+            value,
+            source: 0,
+            place: 0,
+        }
+    }
+
+    #[test]
+    fn each_rank_is_weighed_by_its_first_size() {
+        let sizes = [
+            point(Fact::KvBlocks, 1, 7, 30.0),
+            point(Fact::KvBlocks, 2, 7, 1.0),
+            point(Fact::KvBlocks, 3, 5, f64::NAN),
+            point(Fact::KvTokens, 4, 5, 10.0),
+            point(Fact::KvTokens, 5, 7, 99.0),
+        ];
+        let usage = [
+            point(Fact::KvCacheUsage, 1, 5, 1.0),
+            point(Fact::KvCacheUsage, 2, 7, 0.2),
+        ];
+        let mean = |all: &[Point]| gauge("usage", Fact::KvCacheUsage, &usage, Combine::Mean, all);
+        let told = |value| Told::Now(value, Quality::Measured);
+        assert_eq!(mean(&sizes), told((10.0 + 30.0 * 0.2) / 40.0));
+        // Where one rank's size is not known, all count the same.
+        assert_eq!(mean(&sizes[..3]), told(0.6));
+    }
 }

@@ -186,12 +186,10 @@ impl History {
             let tally = self.tallies.of(fact, bounds);
             for point in sample.points_of(fact) {
                 let place = match point.part {
-                    Part::Bucket => match bounds
-                        .iter()
-                        .position(|bound| bound.total_cmp(&point.bound).is_eq())
-                    {
-                        Some(place) => Some(place),
-                        None => continue,
+                    // The bounds are in order.
+                    Part::Bucket => match bounds.binary_search_by(|bound| bound.total_cmp(&point.bound)) {
+                        Ok(place) => Some(place),
+                        Err(_) => continue,
                     },
                     Part::Value | Part::Sum | Part::Count => None,
                 };

@@ -8,7 +8,7 @@ use crate::custom::{CustomEngine, CustomError};
 use crate::error::{PageError, excerpt, list};
 use crate::fact::{PerFact, Shape};
 use crate::index::{Index, Source};
-use crate::sample::{Point, Sample, Told};
+use crate::sample::{MOST_BUCKETS, MOST_POINTS, Point, Sample, Told};
 use crate::scan::{Presence, Scan};
 use crate::{Engine, EngineChoice, Fact, View, combine, json};
 
@@ -75,6 +75,8 @@ impl Reader {
         if read.is_err() {
             sample.clear();
         }
+        // Room that an unusually large page needed is not kept for the next.
+        sample.points.shrink_to(2 * MOST_POINTS);
         read
     }
 
@@ -198,14 +200,7 @@ pub fn recognise(page: &[u8]) -> Result<Engine, PageError> {
 
 /// Brings `points` into their order and makes copies of one series one.
 fn settle(points: &mut Vec<Point>) {
-    points.sort_unstable_by(|a, b| {
-        (a.fact, a.part)
-            .cmp(&(b.fact, b.part))
-            .then(a.bound.total_cmp(&b.bound))
-            .then(a.key.cmp(&b.key))
-            .then(a.rank.cmp(&b.rank))
-            .then(a.value.total_cmp(&b.value))
-    });
+    points.sort_unstable_by(|a, b| (a.fact, a.part).cmp(&(b.fact, b.part)).then(a.order(b)));
     points.dedup_by(|next, kept| {
         let same = kept.fact == next.fact
             && kept.part == next.part
@@ -240,6 +235,11 @@ impl Found<'_> {
         if let Some(why) = &presence.broken {
             return Told::Not(Absent::Failed(format!("a line of it cannot be read: {why}")));
         }
+        if presence.points > MOST_POINTS {
+            return Told::Not(Absent::Failed(format!(
+                "the page has more than {MOST_POINTS} series of it"
+            )));
+        }
         let Some(best) = presence.series else {
             return match presence.declared.map(|best| (best.take, best.place)) {
                 Some((Take::Counter, _)) => Told::Counter,
@@ -255,7 +255,12 @@ impl Found<'_> {
         }
         match best.take {
             Take::Counter => Told::Counter,
-            Take::Histogram | Take::SumWithCount(_) => Told::Distribution(combine::bounds(points)),
+            Take::Histogram | Take::SumWithCount(_) => match combine::bounds(points) {
+                bounds if bounds.len() > MOST_BUCKETS => Told::Not(Absent::Failed(format!(
+                    "`{name}` has more than {MOST_BUCKETS} buckets"
+                ))),
+                bounds => Told::Distribution(bounds),
+            },
             Take::AdapterLists(_) => {
                 let newest = combine::newest(points);
                 match combine::gauge(name, fact, newest, Combine::Sum, self.points) {

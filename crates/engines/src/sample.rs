@@ -1,3 +1,5 @@
+use std::cmp::Ordering;
+
 use rheostat_reading::{Absent, Quality};
 
 use crate::fact::PerFact;
@@ -29,9 +31,16 @@ pub(crate) enum Told {
     /// [`Sample::points`] have its counters.
     Counter,
     /// [`Sample::points`] have its sums and counts, and its buckets with these bounds, which all its
-    /// series have.
+    /// series have; at most [`MOST_BUCKETS`].
     Distribution(Vec<f64>),
 }
+
+/// Points of one fact that are taken from a page. A page that has more of them is of no use for that
+/// fact: the largest real ones are histograms of 30 buckets for each of a hundred models or ranks.
+pub(crate) const MOST_POINTS: usize = 4096;
+
+/// Buckets of one distribution. The largest real ones have 40.
+pub(crate) const MOST_BUCKETS: usize = 512;
 
 /// A value of a series.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +57,18 @@ pub(crate) struct Point {
     /// Which source and which of its names it came from, while that is not decided.
     pub(crate) source: usize,
     pub(crate) place: usize,
+}
+
+impl Point {
+    /// Their order among the points of one part; of those that carry a time as their bound, that of the
+    /// times.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        self.bound
+            .total_cmp(&other.bound)
+            .then(self.key.cmp(&other.key))
+            .then(self.rank.cmp(&other.rank))
+            .then(self.value.total_cmp(&other.value))
+    }
 }
 
 impl Default for Told {

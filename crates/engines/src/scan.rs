@@ -9,7 +9,7 @@ use crate::fact::PerFact;
 use crate::hash::{hash, mix};
 use crate::index::{Index, LabelSet, Part, Role, Use};
 use crate::reader::Pages;
-use crate::sample::{Point, Sample};
+use crate::sample::{MOST_POINTS, Point, Sample};
 use crate::{Sleep, View};
 
 /// What a page has of each source that is looked for. Keeps its memory from page to page.
@@ -33,6 +33,18 @@ pub(crate) struct Presence {
     pub(crate) unlabelled: bool,
     /// A line of it that could not be read.
     pub(crate) broken: Option<String>,
+    /// How many points the page has of it. Those beyond [`MOST_POINTS`] were left out.
+    pub(crate) points: usize,
+    /// Where its last point stands among all.
+    last: Option<usize>,
+}
+
+/// The lines of a page, found one after the other: once over the page, however many are asked for.
+struct Lines<'page> {
+    /// From the next line on.
+    rest: &'page [u8],
+    /// The number of the line before, from 1.
+    passed: usize,
 }
 
 /// The best name of a fact, and how it is read.
@@ -81,6 +93,7 @@ impl Scan {
         self.models.clear();
         let mut starts = 0;
         let mut awake = None;
+        let mut lines = Lines::of(pages.main);
         let mut parser = Parser::with(pages.main, limits, Some(index.families()));
         if pages.complete {
             parser = parser.complete();
@@ -90,7 +103,11 @@ impl Scan {
                 Ok(Item::Sample(series)) => {
                     for role in index.roles(&series.name) {
                         match role {
-                            Role::Fact(role) => sample.points.extend(self.point(index, role, &series, view)),
+                            Role::Fact(role) => {
+                                if let Some(point) = self.point(index, role, &series, view) {
+                                    self.put(role, point, &mut sample.points);
+                                }
+                            }
                             Role::Arrivals(source) => {
                                 if let Some(arrivals) = self.arrivals.get_mut(*source) {
                                     *arrivals = true;
@@ -112,7 +129,7 @@ impl Scan {
                 Ok(Item::Type { family, .. }) => self.declare(index, &family),
                 Ok(Item::Help { .. } | Item::Unit { .. } | Item::End) => {}
                 Err(error) if error.is_final() => return Err(PageError::Unreadable(error)),
-                Err(error) => self.spoil(index, pages.main, &error, sample),
+                Err(error) => self.spoil(index, &mut lines, &error, sample),
             }
         }
         sample.sleep = match awake {
@@ -143,7 +160,7 @@ impl Scan {
     }
 
     /// A line that could not be read spoils the facts that it belongs to, and no others.
-    fn spoil(&mut self, index: &Index, page: &[u8], error: &LineError, sample: &mut Sample) {
+    fn spoil(&mut self, index: &Index, lines: &mut Lines<'_>, error: &LineError, sample: &mut Sample) {
         const MOST: usize = 3;
         if matches!(
             error.problem,
@@ -151,8 +168,7 @@ impl Scan {
         ) {
             return;
         }
-        let line = page.split(|&byte| byte == b'\n').nth(error.line - 1);
-        let line = line.unwrap_or_default().trim_ascii_start();
+        let line = lines.find(error.line).trim_ascii_start();
         let end = line
             .iter()
             .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':')));
@@ -166,6 +182,28 @@ impl Scan {
         }
         if sample.notes.len() < MOST {
             sample.notes.push(error.to_string());
+        }
+    }
+
+    /// Puts `point` to the others, where there are not too many of its fact.
+    fn put(&mut self, role: &Use, point: Point, points: &mut Vec<Point>) {
+        let Some(presence) = self.of(role) else {
+            return;
+        };
+        // vLLM shows every combination of adapters that there ever was; only the newest counts.
+        if matches!(role.take, Take::AdapterLists(_)) {
+            let kept = presence.last.and_then(|place| points.get_mut(place));
+            if let Some(kept) = kept.filter(|kept| kept.place == point.place) {
+                if point.order(kept).is_gt() {
+                    *kept = point;
+                }
+                return;
+            }
+        }
+        presence.points += 1;
+        if presence.points <= MOST_POINTS {
+            presence.last = Some(points.len());
+            points.push(point);
         }
     }
 
@@ -233,6 +271,28 @@ impl Scan {
             Take::Gauge | Take::Counter | Take::Histogram | Take::SumWithCount(_) => {}
         }
         Some(point)
+    }
+}
+
+impl<'page> Lines<'page> {
+    fn of(page: &'page [u8]) -> Self {
+        Self {
+            rest: page,
+            passed: 0,
+        }
+    }
+
+    /// The line of this number, which is larger than any before.
+    fn find(&mut self, number: usize) -> &'page [u8] {
+        let mut line: &[u8] = &[];
+        while self.passed < number && !self.rest.is_empty() {
+            let newline = self.rest.iter().position(|&byte| byte == b'\n');
+            let (found, rest) = self.rest.split_at(newline.unwrap_or(self.rest.len()));
+            line = found;
+            self.rest = rest.get(1..).unwrap_or_default();
+            self.passed += 1;
+        }
+        if self.passed == number { line } else { &[] }
     }
 }
 
@@ -330,4 +390,72 @@ fn identity(
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue;
+
+    #[test]
+    fn a_page_is_gone_over_once_however_many_of_its_lines_are_broken() {
+        let page = "a\n\nbc\n".repeat(1000) + "end";
+        let mut lines = Lines::of(page.as_bytes());
+        let mut left = page.len();
+        for number in [1, 2, 3, 6, 1500, 2999, 3001] {
+            let line = lines.find(number);
+            let wanted = page.split('\n').nth(number - 1).unwrap();
+            assert_eq!(line, wanted.as_bytes(), "{number}");
+            // All bytes up to here have been looked at once, and will not be again.
+            let before = page
+                .split_inclusive('\n')
+                .take(number)
+                .map(str::len)
+                .sum::<usize>();
+            assert_eq!(lines.rest.len(), page.len() - before);
+            assert!(lines.rest.len() < left);
+            left = lines.rest.len();
+        }
+        assert!(lines.find(3001).is_empty());
+        assert!(lines.find(9999).is_empty());
+    }
+
+    #[test]
+    fn no_more_points_of_a_fact_are_taken_than_may_be() {
+        let index = Index::of(catalogue::ALL);
+        let mut scan = Scan::new(&index);
+        for (series, adapters, taken) in [(100, 3, 101), (3 * MOST_POINTS, MOST_POINTS, MOST_POINTS + 1)] {
+            let mut page = String::new();
+            for place in 0..series {
+                page += &format!("vllm:kv_cache_usage_perc{{engine=\"{place}\"}} 0.5\n");
+            }
+            for place in 0..adapters {
+                let list = format!("running_lora_adapters=\"a{place}\",waiting_lora_adapters=\"\"");
+                page += &format!("vllm:lora_requests_info{{{list}}} {place}\n");
+            }
+            let pages = Pages {
+                main: page.as_bytes(),
+                ..Pages::default()
+            };
+            let mut sample = Sample::default();
+            scan.page(
+                &index,
+                &Limits::default(),
+                &pages,
+                &View::everything(),
+                &mut sample,
+            )
+            .unwrap();
+            // More than one engine may have these names.
+            for source in 0..index.sources().len() {
+                let of_source = sample
+                    .points
+                    .iter()
+                    .filter(|point| point.source == source)
+                    .count();
+                assert!([0, taken].contains(&of_source), "{of_source}");
+            }
+            assert!(!sample.points.is_empty());
+        }
+    }
 }

@@ -2,7 +2,7 @@ use rheostat_expression::{Answer, Expression, Outcome as Computed, Value};
 use rheostat_reading::{Absent, EngineQuantity, Quality, Unit};
 
 use crate::hpa::{DEFAULT_TOLERANCE, hpa_desired, to_milli, value_for};
-use crate::pod::{engine_reading, pod_result, pod_values};
+use crate::pod::{Judged, UNDER_WAY, pod_result, pod_values};
 use crate::{
     Activity, Bound, Bounds, Coverage, Evaluation, GuardStep, Hold, Input, Load, MetricType, NamedSignal,
     Outcome, PodResult, PodState, Source, Step, Trigger, Within, WorkloadResult,
@@ -489,15 +489,15 @@ impl Work<'_> {
                 continue;
             }
             let read = |quantity| {
-                let report = pod.engine.as_ref().ok()?;
-                let reading = engine_reading(report, quantity, needs.stale_after, self.input.now).ok()?;
-                Some(reading.amount.value())
+                let judged = Judged {
+                    report: pod.engine.as_ref().ok()?,
+                    stale_after: needs.stale_after,
+                    now: self.input.now,
+                };
+                Some(judged.reading(quantity).ok()?.amount.value())
             };
             // An engine that does not tell waiting requests from running ones tells one of them.
-            let here = read(EngineQuantity::Concurrency)
-                .or_else(|| read(EngineQuantity::Running))
-                .or_else(|| read(EngineQuantity::Waiting));
-            match here {
+            match UNDER_WAY.into_iter().find_map(read) {
                 Some(here) => {
                     requests += here;
                     known += 1;

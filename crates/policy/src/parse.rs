@@ -4,10 +4,11 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rheostat_reading::{EngineQuantity, Quantity};
+use rheostat_reading::{EngineQuantity, Quantity, Unit};
 
 use crate::hpa::GREATEST;
 use crate::key::{Key, KeyOrigin, check_keys, shorten};
+use crate::pod::UNDER_WAY;
 use crate::trigger::{MANUAL_DEMAND_ANNOTATION, Parsed, Trigger, Warning};
 use crate::{
     Aggregation, EngineNeeds, EngineSelection, Guard, Load, MAIN_SIGNAL, NamedSignal, Needs, PEER_PROFILES,
@@ -587,8 +588,11 @@ fn needs(signals: &[NamedSignal], engine: Option<EngineSelection>, guard: Option
             }
             Source::Engine { quantity } => {
                 quantities.insert(*quantity);
-                // Tells an idle engine from one that hangs, where there is no latency.
-                quantities.insert(EngineQuantity::Concurrency);
+                if covers_requests(*quantity) {
+                    // They tell an idle engine from one that hangs, where there is no latency.
+                    quantities.extend(UNDER_WAY);
+                    quantities.insert(EngineQuantity::RequestRate);
+                }
                 engine_stale_after = engine_stale_after.max(signal.stale_after);
             }
             Source::Outside(source) => needs.outside.push(source.clone()),
@@ -599,12 +603,8 @@ fn needs(signals: &[NamedSignal], engine: Option<EngineSelection>, guard: Option
     needs.gpu.sort_unstable();
     needs.gpu.dedup();
     if guard.is_some() {
-        quantities.extend([
-            EngineQuantity::Concurrency,
-            EngineQuantity::Running,
-            EngineQuantity::Waiting,
-            EngineQuantity::MaxSequences,
-        ]);
+        quantities.extend(UNDER_WAY);
+        quantities.insert(EngineQuantity::MaxSequences);
     }
     needs.engine = engine.map(|selection| EngineNeeds {
         selection,
@@ -612,6 +612,11 @@ fn needs(signals: &[NamedSignal], engine: Option<EngineSelection>, guard: Option
         stale_after: engine_stale_after,
     });
     needs
+}
+
+/// Whether there is none of it without requests: a latency, or a ratio of what they brought.
+fn covers_requests(quantity: EngineQuantity) -> bool {
+    quantity.unit() == Unit::Seconds || quantity == EngineQuantity::PrefixCacheHitRate
 }
 
 /// A duration from `least` to `most`.

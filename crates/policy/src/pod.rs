@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use rheostat_engines::{EngineReport, Sleep};
 use rheostat_expression::{Outcome, Value};
@@ -72,25 +73,74 @@ pub(crate) fn pod_values(trigger: &Trigger, parts: &[PodPart]) -> Vec<Value> {
     values
 }
 
-/// The reading of `quantity` in `report`, unless it is too old or impossible.
-pub(crate) fn engine_reading(
-    report: &EngineReport,
-    quantity: EngineQuantity,
-    stale_after: std::time::Duration,
-    now: Timestamp,
-) -> Observed {
-    let reading = report.readings.get(quantity).map_err(Clone::clone);
-    reading.and_then(|reading| {
-        let age = reading.age(now);
-        if age > stale_after {
+/// An engine's report, and what decides which of its readings count.
+#[derive(Clone, Copy)]
+pub(crate) struct Judged<'a> {
+    pub(crate) report: &'a EngineReport,
+    /// An older reading counts as absent.
+    pub(crate) stale_after: Duration,
+    pub(crate) now: Timestamp,
+}
+
+impl Judged<'_> {
+    /// The reading of `quantity`, unless it is too old or impossible.
+    pub(crate) fn reading(&self, quantity: EngineQuantity) -> Observed {
+        let reading = self.report.readings.get(quantity).map_err(Clone::clone)?;
+        let age = reading.age(self.now);
+        if age > self.stale_after {
             Err(Absent::Stale(age))
         } else if reading.amount.value() < 0.0 {
             Err(Absent::Failed(format!("read as {}", reading.amount)))
         } else {
             Ok(*reading)
         }
-    })
+    }
+
+    /// Why a reading of which there was no traffic is not known all the same, if so.
+    ///
+    /// No traffic is no demand, unless there are requests that have not come to anything yet: an
+    /// engine that hangs, or whose answers take longer than the window, is anything but idle. So
+    /// something has to say that there are none; of an engine that never tells of requests under
+    /// way, the count of those that finished has to be known.
+    fn not_idle(&self) -> Option<PodUnknown> {
+        match self.report.answered_at {
+            None => return Some(self.unknown(Absent::NotYet)),
+            Some(at) if self.now.since(at) > self.stale_after => {
+                return Some(self.unknown(Absent::Stale(self.now.since(at))));
+            }
+            Some(_) => {}
+        }
+        for quantity in UNDER_WAY {
+            match self.reading(quantity) {
+                Ok(reading) if reading.amount.value() > 0.0 => {
+                    return Some(PodUnknown::NoneFinished {
+                        concurrency: whole(reading.amount.value()),
+                    });
+                }
+                Ok(_) => return None,
+                Err(Absent::NotSupported) => {}
+                Err(reason) => return Some(self.unknown(reason)),
+            }
+        }
+        let finished = self.reading(EngineQuantity::RequestRate);
+        finished.err().map(|reason| self.unknown(reason))
+    }
+
+    fn unknown(&self, reason: Absent) -> PodUnknown {
+        PodUnknown::Engine {
+            engine: self.report.engine,
+            reason,
+            failure: self.report.failure.clone(),
+        }
+    }
 }
+
+/// What tells of requests under way, the most telling first.
+pub(crate) const UNDER_WAY: [EngineQuantity; 3] = [
+    EngineQuantity::Concurrency,
+    EngineQuantity::Running,
+    EngineQuantity::Waiting,
+];
 
 /// The pod's state; of a ready one, whether its engine sleeps. An engine that has not said so
 /// lately is not taken to sleep.
@@ -228,18 +278,25 @@ fn engine_part(
             return (Err(PodUnknown::Unseen(unseen.clone())), result);
         }
     };
-    let observed = engine_reading(report, quantity, signal.stale_after, now);
+    let judged = Judged {
+        report,
+        stale_after: signal.stale_after,
+        now,
+    };
+    let observed = judged.reading(quantity);
     let number = match &observed {
         Ok(reading) => Ok(Number {
             value: reading.amount.value(),
             quality: reading.quality,
         }),
-        Err(Absent::NoTraffic) => no_traffic(report, signal, now),
-        Err(reason) => Err(PodUnknown::Engine {
-            engine: report.engine,
-            reason: reason.clone(),
-            failure: report.failure.clone(),
-        }),
+        Err(Absent::NoTraffic) => match judged.not_idle() {
+            Some(unknown) => Err(unknown),
+            None => Ok(Number {
+                value: 0.0,
+                quality: Quality::Derived,
+            }),
+        },
+        Err(reason) => Err(judged.unknown(reason.clone())),
     };
     let result = EngineResult {
         engine: report.engine,
@@ -248,33 +305,6 @@ fn engine_part(
         notes: report.notes.clone(),
     };
     (number, result)
-}
-
-/// No traffic is no demand, unless there are requests that have not come to anything yet: an
-/// engine that hangs, or whose answers take longer than the window, is anything but idle.
-fn no_traffic(report: &EngineReport, signal: &NamedSignal, now: Timestamp) -> Result<Number, PodUnknown> {
-    let requests = engine_reading(report, EngineQuantity::Concurrency, signal.stale_after, now);
-    match requests {
-        Ok(reading) if reading.amount.value() > 0.0 => Err(PodUnknown::NoneFinished {
-            concurrency: whole(reading.amount.value()),
-        }),
-        _ if report
-            .answered_at
-            .is_none_or(|at| now.since(at) > signal.stale_after) =>
-        {
-            Err(PodUnknown::Engine {
-                engine: report.engine,
-                reason: report
-                    .answered_at
-                    .map_or(Absent::NotYet, |at| Absent::Stale(now.since(at))),
-                failure: report.failure.clone(),
-            })
-        }
-        _ => Ok(Number {
-            value: 0.0,
-            quality: Quality::Derived,
-        }),
-    }
 }
 
 /// The reason as an expression may be told it.

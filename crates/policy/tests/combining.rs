@@ -197,6 +197,53 @@ fn a_latency_of_no_requests_is_idle_and_one_of_hanging_requests_is_unknown() {
 }
 
 #[test]
+fn an_engine_without_concurrency_is_idle_only_where_something_says_so() {
+    let e2e = trigger(&[("signal", "engine.e2e"), ("target", "500ms")]);
+    let needed = &e2e.needs().engine.as_ref().unwrap().quantities;
+    for quantity in [Q::Waiting, Q::Running, Q::Concurrency, Q::RequestRate] {
+        assert!(needed.contains(&quantity), "{quantity} is not asked for");
+    }
+    let outcome = |known: &[(Q, f64)], absent: &[(Q, Absent)]| {
+        let mut absent = absent.to_vec();
+        absent.push((Q::E2eP95, Absent::NoTraffic));
+        run_with(&e2e, 1, &[pod_with(report(known, &absent))], &[])
+    };
+    let never = |quantity| (quantity, Absent::NotSupported);
+    let nan = |quantity| (quantity, Absent::Failed("NaN".into()));
+    // As TEI: only a queue. As one that tells only its batch.
+    for (told, others) in [
+        (Q::Waiting, [never(Q::Concurrency), never(Q::Running)]),
+        (Q::Running, [never(Q::Concurrency), never(Q::Waiting)]),
+    ] {
+        let hangs = outcome(&[(told, 3.0), (Q::RequestRate, 0.0)], &others);
+        assert_eq!(hangs.outcome, Outcome::Unknown, "{told}");
+        assert_eq!(
+            hangs.pods[0].number,
+            Some(Err(PodUnknown::NoneFinished { concurrency: 3 }))
+        );
+        let idle = outcome(&[(told, 0.0), (Q::RequestRate, 0.0)], &others);
+        assert_eq!(idle.outcome, known(0.0, false), "{told}");
+    }
+    // As TorchServe and TensorFlow Serving: neither, but what has finished.
+    let neither = [never(Q::Concurrency), never(Q::Running), never(Q::Waiting)];
+    assert_eq!(
+        outcome(&[(Q::RequestRate, 0.0)], &neither).outcome,
+        known(0.0, false)
+    );
+    assert_eq!(outcome(&[], &neither).outcome, Outcome::Unknown);
+    // What cannot be read says nothing.
+    let broken = [nan(Q::Concurrency), nan(Q::Running)];
+    let torn = outcome(&[(Q::Waiting, 0.0), (Q::RequestRate, 0.0)], &broken);
+    assert_eq!(torn.outcome, Outcome::Unknown);
+    assert!(torn.unknown_reason().contains("NaN"), "{}", torn.unknown_reason());
+    let broken = [never(Q::Concurrency), nan(Q::Running), never(Q::Waiting)];
+    assert_eq!(
+        outcome(&[(Q::RequestRate, 0.0)], &broken).outcome,
+        Outcome::Unknown
+    );
+}
+
+#[test]
 fn an_expression_of_each_pod_is_totalled() {
     let load = trigger(LOAD);
     assert!(matches!(load.load(), Load::PerPod(_)));

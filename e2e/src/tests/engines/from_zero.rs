@@ -54,7 +54,9 @@ pub(crate) async fn vllm_from_zero_and_back(case: Case) -> Result<()> {
         let (before, start) = (count(), Instant::now());
         case.stays_at("chat", 3, COUNTED).await?;
         let periods = start.elapsed().as_secs_f64() / PERIOD.as_secs_f64();
+        let mut scraped = 0;
         for ((engine, before), after) in engines.iter().zip(before).zip(count()) {
+            scraped += after.by_agent - before.by_agent;
             let by_agent = (after.by_agent - before.by_agent) as f64;
             ensure!(
                 after.by_others == before.by_others,
@@ -68,9 +70,8 @@ pub(crate) async fn vllm_from_zero_and_back(case: Case) -> Result<()> {
             );
         }
         println!(
-            "{}: {} scrapes of 3 engines in {periods:.1} periods, for 2 scalers",
-            case.namespace,
-            count().iter().map(|scrapes| scrapes.by_agent).sum::<u64>()
+            "{}: {scraped} scrapes of 3 engines in {periods:.1} periods, for 2 scalers",
+            case.namespace
         );
 
         serving.engines.keep_under_way("chat", 0).await?;

@@ -1,8 +1,13 @@
 //! The pages of engines that are JSON: Ollama's `/api/ps`, llama.cpp's `/slots`, vLLM's
 //! `/is_sleeping`.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use rheostat_reading::{Absent, Quality};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::combine::count;
 use crate::error::{PageError, excerpt, list};
@@ -13,7 +18,7 @@ use crate::{Engine, Fact, PageKind, Sleep, View};
 /// Ollama's list of loaded models (`docs/api.md`, "List Running Models").
 #[derive(Deserialize)]
 struct Processes {
-    models: Vec<Process>,
+    models: Few<Process>,
 }
 
 #[derive(Deserialize)]
@@ -36,19 +41,15 @@ struct Slot {
     is_processing: bool,
     /// Absent while the slot has not been used.
     n_prompt_tokens: Option<u32>,
-    /// An object in older versions, a list of one in newer ones.
     #[serde(default)]
-    next_token: OneOrMany,
+    next_token: FirstToken,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(NextToken),
-    Many(Vec<NextToken>),
-}
+/// An object in older versions, a list of one in newer ones.
+#[derive(Default)]
+struct FirstToken(NextToken);
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct NextToken {
     #[serde(default)]
     n_decoded: u32,
@@ -58,6 +59,12 @@ struct NextToken {
 struct Sleeping {
     is_sleeping: bool,
 }
+
+/// A list that is refused where it is longer than any that means something.
+struct Few<T>(Vec<T>);
+
+/// Models of an Ollama, slots of a llama.cpp.
+const MOST: usize = 4096;
 
 /// Whether `page` looks like Ollama's.
 pub(crate) fn is_ollama(page: &[u8]) -> bool {
@@ -82,7 +89,7 @@ pub(crate) fn ollama(page: &[u8], view: &View, sample: &mut Sample) -> Result<()
             .as_ref()
             .is_none_or(|model| *model == process.name || *model == process.model)
     };
-    let models: Vec<&Process> = processes.models.iter().filter(wanted).collect();
+    let models: Vec<&Process> = processes.models.0.iter().filter(wanted).collect();
     *sample.told.get_mut(Fact::ModelsLoaded) = Told::Now(count(models.len()), Quality::Measured);
     let context = models.iter().filter_map(|model| model.context_length).max();
     *sample.told.get_mut(Fact::MaxContext) = match context {
@@ -112,8 +119,8 @@ pub(crate) fn sleeping(page: &[u8], sample: &mut Sample) {
 /// Reads llama.cpp's `/slots`, which can be switched off: then the answer is an error, which tells
 /// nothing.
 pub(crate) fn slots(page: &[u8], sample: &mut Sample) {
-    let slots: Vec<Slot> = match serde_json::from_slice(page) {
-        Ok(slots) => slots,
+    let slots = match serde_json::from_slice::<Few<Slot>>(page) {
+        Ok(Few(slots)) => slots,
         Err(error) => {
             let start = excerpt(page);
             sample
@@ -141,11 +148,7 @@ fn usage(slots: &[Slot]) -> Told {
         .iter()
         .filter(|slot| slot.is_processing)
         .map(|slot| {
-            let decoded = match &slot.next_token {
-                OneOrMany::One(token) => token.n_decoded,
-                OneOrMany::Many(tokens) => tokens.first().map_or(0, |token| token.n_decoded),
-            };
-            let filled = f64::from(slot.n_prompt_tokens?) + f64::from(decoded);
+            let filled = f64::from(slot.n_prompt_tokens?) + f64::from(slot.next_token.0.n_decoded);
             Some(filled.min(f64::from(slot.n_ctx)))
         })
         .sum();
@@ -157,8 +160,55 @@ fn usage(slots: &[Slot]) -> Told {
     }
 }
 
-impl Default for OneOrMany {
-    fn default() -> Self {
-        Self::Many(Vec::new())
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Visit<T> {
+            type Value = Few<T>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(out, "a list of at most {MOST}")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
+                let mut few = Vec::new();
+                while let Some(thing) = list.next_element()? {
+                    if few.len() == MOST {
+                        return Err(de::Error::invalid_length(MOST + 1, &self));
+                    }
+                    few.push(thing);
+                }
+                Ok(Few(few))
+            }
+        }
+
+        deserializer.deserialize_seq(Visit(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for FirstToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+
+        impl<'de> Visitor<'de> for Visit {
+            type Value = FirstToken;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a token, or a list of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FirstToken, A::Error> {
+                NextToken::deserialize(MapAccessDeserializer::new(map)).map(FirstToken)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<FirstToken, A::Error> {
+                let first = list.next_element()?.unwrap_or_default();
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(FirstToken(first))
+            }
+        }
+
+        deserializer.deserialize_any(Visit)
     }
 }

@@ -22,6 +22,10 @@ pub(crate) struct Series {
     before: f64,
 }
 
+/// Series that are held: 512 KiB of them. Beyond it only those of the newest page stay, of which there are
+/// never more than [`crate::sample::MOST_POINTS`] of each counter and distribution.
+pub(crate) const MOST_SERIES: usize = 16 << 10;
+
 /// What a series did that only resets, or several processes, can explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Jump {
@@ -51,9 +55,10 @@ impl SeriesSet {
         });
     }
 
-    /// To be called after each page, which had `present` series: takes in the new ones, and forgets
-    /// those that were last seen before `oldest`.
-    pub(crate) fn settle(&mut self, present: usize, oldest: Timestamp) {
+    /// To be called after each page, which had `present` series and came at `now`: takes in the new ones,
+    /// and forgets those that were last seen before `oldest`. Gives whether it had to forget others too,
+    /// since they were more than [`MOST_SERIES`].
+    pub(crate) fn settle(&mut self, present: usize, oldest: Timestamp, now: Timestamp) -> bool {
         let before = self.known.len() + self.new.len();
         if !self.new.is_empty() {
             let new = take(&mut self.new);
@@ -68,10 +73,16 @@ impl SeriesSet {
         if self.known.len() > present {
             self.known.retain(|series| series.at >= oldest);
         }
+        let fitting = self.known.len();
+        if fitting > MOST_SERIES {
+            self.known.retain(|series| series.at == now);
+        }
+        let crowded = self.known.len() < fitting;
         // New ones are rare but on the first page, and so are those that go.
         if self.known.capacity() > before || self.known.len() < before {
             self.known.shrink_to_fit();
         }
+        crowded
     }
 
     pub(crate) fn clear(&mut self) {
@@ -104,5 +115,46 @@ impl Series {
         self.value = value;
         self.at = at;
         jump
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_unix_nanos(seconds * 1_000_000_000)
+    }
+
+    /// What a page at `seconds` leaves, which has the series `names`.
+    fn page(series: &mut SeriesSet, names: std::ops::Range<u64>, seconds: u64) -> (usize, bool) {
+        let present = names.clone().count();
+        for name in names {
+            match series.get_mut(name) {
+                Some(series) => {
+                    series.show(1.0, at(seconds));
+                }
+                None => series.add(name, 1.0, at(seconds)),
+            }
+        }
+        let crowded = series.settle(present, at(0), at(seconds));
+        assert_eq!(series.bytes(), series.len() * size_of::<Series>());
+        (series.len(), crowded)
+    }
+
+    #[test]
+    fn series_that_left_the_page_are_kept_as_long_as_there_is_room() {
+        let most = MOST_SERIES as u64;
+        let mut series = SeriesSet::default();
+        assert_eq!(page(&mut series, 0..most / 2, 1), (MOST_SERIES / 2, false));
+        assert_eq!(page(&mut series, most / 2..most, 2), (MOST_SERIES, false));
+        assert!(series.get_mut(0).is_some());
+        // One too many: only what is on the page stays.
+        assert_eq!(page(&mut series, most - 1..most + 1, 3), (2, true));
+        assert!(series.get_mut(0).is_none() && series.get_mut(most).is_some());
+        // A page that has more of its own is not cut.
+        assert_eq!(page(&mut series, 0..3 * most, 4), (3 * MOST_SERIES, false));
+        assert_eq!(page(&mut series, 0..3 * most, 5), (3 * MOST_SERIES, false));
+        assert_eq!(page(&mut series, 5..7, 6), (2, true));
     }
 }

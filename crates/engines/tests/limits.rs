@@ -9,7 +9,7 @@
 
 mod support;
 
-use rheostat_engines::{Engine, EngineChoice, EngineReport, History, Pages, Reader, Sample, View};
+use rheostat_engines::{Engine, EngineChoice, EngineReport, Fact, History, Pages, Reader, Sample, View};
 use rheostat_reading::{Absent, EngineQuantity as Q};
 use support::at;
 
@@ -94,4 +94,47 @@ fn the_newest_list_of_adapters_is_found_among_any_number() {
     page += "vllm:lora_requests_info{running_lora_adapters=\"a,b\",waiting_lora_adapters=\"c\"} 9000\n";
     page += "vllm:lora_requests_info{running_lora_adapters=\"d\"} 8999.5\n";
     assert_eq!(value(&report(&[page]), Q::LoraAdapters), Ok(3.0));
+}
+
+#[test]
+fn lists_of_slots_and_models_are_only_so_long() {
+    let slots = |slots: usize, tokens: &str| {
+        let slot =
+            format!("{{\"n_ctx\":8,\"is_processing\":true,\"n_prompt_tokens\":2,\"next_token\":{tokens}}}");
+        let answer = format!("[{}]", vec![slot; slots].join(","));
+        let mut sample = Sample::default();
+        let pages = Pages {
+            main: b"llamacpp:requests_processing 1\n",
+            slots: Some(answer.as_bytes()),
+            ..Pages::default()
+        };
+        let mut reader = Reader::new(&EngineChoice::Named(Engine::LlamaCpp)).unwrap();
+        reader.read(&pages, &View::everything(), &mut sample).unwrap();
+        let told = (sample.now(Fact::MaxSequences), sample.now(Fact::KvCacheUsage));
+        (told, sample.notes().join("; "))
+    };
+    let many = format!("[{{\"n_decoded\":2}}{}]", ",{}".repeat(9000));
+    for tokens in ["{\"n_decoded\":2}", "[{\"n_decoded\":2}]", &many] {
+        assert_eq!(slots(2, tokens), ((Some(2.0), Some(0.5)), String::new()));
+    }
+    assert_eq!(slots(4096, "[]").0, (Some(4096.0), Some(0.25)));
+    let (told, note) = slots(4097, "[]");
+    assert_eq!(told, (None, None));
+    assert!(note.contains("a list of at most 4096"), "{note}");
+
+    let models = |models: usize| {
+        let answer = format!("{{\"models\":[{}]}}", vec!["{\"name\":\"m\"}"; models].join(","));
+        let pages = Pages {
+            main: answer.as_bytes(),
+            ..Pages::default()
+        };
+        let mut sample = Sample::default();
+        let mut reader = Reader::new(&EngineChoice::Named(Engine::Ollama)).unwrap();
+        let read = reader.read(&pages, &View::everything(), &mut sample);
+        read.map(|()| sample.now(Fact::ModelsLoaded))
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(models(4096), Ok(Some(4096.0)));
+    let error = models(4097).unwrap_err();
+    assert!(error.contains("a list of at most 4096"), "{error}");
 }

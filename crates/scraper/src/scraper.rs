@@ -112,7 +112,7 @@ impl Default for ScraperOptions {
             concurrency: 32,
             max_time: Duration::from_secs(5),
             max_page: 8 << 20,
-            max_memory: 64 << 20,
+            max_memory: 32 << 20,
             max_pause: Duration::from_secs(15),
             speed: 1.0,
             compressed: true,
@@ -354,6 +354,16 @@ pub(crate) fn nothing_yet() -> EngineReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_pages_that_are_received_at_once_fit_an_agent() {
+        let options = ScraperOptions::default();
+        let small = 256 << 10;
+        // Of the 256 MiB that `deploy/agent.yaml` allows.
+        assert_eq!(options.max_memory + options.max_targets * small, 160 << 20);
+        // One of the largest pages has room among the doubtful engines' too.
+        assert!(options.max_memory / 4 + small >= options.max_page);
+    }
 
     #[test]
     fn spans_of_a_faster_clock_are_shorter() {

@@ -36,7 +36,7 @@ struct Other {
     request: Request,
     /// When it is worth asking again.
     due: Instant,
-    /// What it last said, where that holds for longer than a scrape.
+    /// What it last said, where that holds for longer than a scrape; at most [`SLEEP_PAGE`] bytes.
     said: Option<Vec<u8>>,
 }
 
@@ -53,6 +53,9 @@ struct Trouble {
 
 /// How often vLLM is asked whether it sleeps.
 const SLEEP_PERIOD: Duration = Duration::from_secs(10);
+
+/// Bytes of the answer to that: it is a word in braces, and kept.
+const SLEEP_PAGE: usize = 4 << 10;
 
 /// How long an engine is not asked for a page that it does not have.
 const MISSING_PERIOD: Duration = Duration::from_secs(60);
@@ -122,7 +125,7 @@ impl Subject {
         let mut worst: Option<Trouble> = None;
         for step in 0..self.candidates.len() {
             let place = (self.found_at + step) % self.candidates.len();
-            let trouble = match asker.page(&self.candidates[place]).await {
+            let trouble = match asker.page(&self.candidates[place], usize::MAX).await {
                 Ok(page) => {
                     let at = clock.now();
                     let slots = self.ask_others(asker).await;
@@ -172,7 +175,7 @@ impl Subject {
             if other.due > now {
                 continue;
             }
-            match asker.page(&other.request).await {
+            match asker.page(&other.request, other.most()).await {
                 Ok(page) if other.kind == PageKind::Slots => slots = Some(page),
                 Ok(page) => {
                     other.said = Some(page.content);
@@ -267,6 +270,16 @@ impl Subject {
         match &self.bearer {
             Some(token) => request.authorized(&Authorization::Bearer(token.clone())),
             None => Ok(request),
+        }
+    }
+}
+
+impl Other {
+    /// The bytes that it may have.
+    fn most(&self) -> usize {
+        match self.kind {
+            PageKind::Sleeping => SLEEP_PAGE,
+            PageKind::Main | PageKind::Slots => usize::MAX,
         }
     }
 }

@@ -138,8 +138,9 @@ impl Worker {
 }
 
 impl Asker<'_> {
-    pub(crate) async fn page(&self, request: &Request) -> Result<Page, FetchError> {
-        let page = self.client.fetch_within(request, self.room).await?;
+    /// A page of at most `most` bytes, and never more than of any.
+    pub(crate) async fn page(&self, request: &Request, most: usize) -> Result<Page, FetchError> {
+        let page = self.client.fetch_within(request, self.room, most).await?;
         self.stats.pages.inc();
         self.stats.connections.add(page.connected.into());
         self.stats.bytes_sent.add(page.sent as u64);

@@ -307,6 +307,27 @@ async fn an_engine_that_sleeps_is_seen_asleep() {
 }
 
 #[tokio::test]
+async fn an_answer_about_sleep_is_a_word_and_never_more_than_4_kib() {
+    for (length, sleep) in [(4096, Sleep::Asleep), (4097, Sleep::Unknown)] {
+        let server = Server::start(move |asked| match asked.line.as_str() {
+            "GET /is_sleeping" => page(format!("{:length$}", "{\"is_sleeping\":true}")),
+            _ => vllm(0),
+        })
+        .await;
+        let scraper = start(options());
+        let mut wanted = target(&server);
+        wanted.endpoint.engine = EngineChoice::Named(Engine::Vllm);
+        scraper.set_targets([named("a", wanted)]);
+        let report = until(&scraper, "a", |report| report.answered_at.is_some()).await;
+        assert_eq!(report.sleep, sleep, "{length}");
+        assert_eq!(report.failure, None);
+        // It has been asked, and the engine is read all the same.
+        let asked = server.counts().asked;
+        assert!(asked.iter().any(|asked| asked.line == "GET /is_sleeping"));
+    }
+}
+
+#[tokio::test]
 async fn a_failing_engine_keeps_its_last_readings_is_left_alone_and_comes_back() {
     let server = Server::start(engine).await;
     let scraper = start(options());

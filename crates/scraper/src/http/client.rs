@@ -107,7 +107,7 @@ impl Client {
     ///
     /// Everything but a status of success with a whole body within the limits.
     pub async fn fetch(&self, request: &Request) -> Result<Page, FetchError> {
-        self.fetch_within(request, &Room::unlimited()).await
+        self.fetch_within(request, &Room::unlimited(), usize::MAX).await
     }
 
     /// What `request` asks for, for messages.
@@ -116,17 +116,24 @@ impl Client {
         format!("{}{}", self.server, request.path())
     }
 
-    /// The same as [`Client::fetch`], while `room` lasts.
-    pub(crate) async fn fetch_within(&self, request: &Request, room: &Room) -> Result<Page, FetchError> {
-        self.attempt(request, room).await.map_err(|failure| FetchError {
-            method: request.method.clone(),
-            server: self.server.to_string(),
-            path: request.path().to_owned(),
-            failure,
-        })
+    /// The same as [`Client::fetch`], while `room` lasts and for a page of at most `most` bytes.
+    pub(crate) async fn fetch_within(
+        &self,
+        request: &Request,
+        room: &Room,
+        most: usize,
+    ) -> Result<Page, FetchError> {
+        self.attempt(request, room, most)
+            .await
+            .map_err(|failure| FetchError {
+                method: request.method.clone(),
+                server: self.server.to_string(),
+                path: request.path().to_owned(),
+                failure,
+            })
     }
 
-    async fn attempt(&self, request: &Request, room: &Room) -> Result<Page, Failure> {
+    async fn attempt(&self, request: &Request, room: &Room, most: usize) -> Result<Page, Failure> {
         let start = Instant::now();
         let kept = self.kept();
         let connected = kept.is_none();
@@ -143,7 +150,7 @@ impl Client {
         };
         let (mut connection, response) = answered;
         let mut whole = false;
-        let page = self.receive(response, room, start, &mut whole).await;
+        let page = self.receive(response, room, most, start, &mut whole).await;
         // After a body that was not read to its end nothing can follow on the connection.
         if whole
             && timeout_at(start + self.limits.whole, connection.settle())
@@ -206,6 +213,7 @@ impl Client {
         &self,
         response: http::Response<Incoming>,
         room: &Room,
+        most: usize,
         start: Instant,
         whole: &mut bool,
     ) -> Result<Page, Failure> {
@@ -221,7 +229,11 @@ impl Client {
             });
         }
         let success = head.status.is_success();
-        let limit = if success { self.limits.page } else { ERROR_PAGE };
+        let limit = if success {
+            self.limits.page.min(most)
+        } else {
+            ERROR_PAGE
+        };
         if success && stream.size_hint().lower() > limit as u64 {
             return Err(Failure::TooLarge { limit });
         }

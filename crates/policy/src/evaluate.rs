@@ -492,6 +492,7 @@ impl Work<'_> {
                 let judged = Judged {
                     report: pod.engine.as_ref().ok()?,
                     stale_after: needs.stale_after,
+                    window: needs.selection.window,
                     now: self.input.now,
                 };
                 Some(judged.reading(quantity).ok()?.amount.value())

@@ -8,7 +8,7 @@ use rheostat_reading::{EngineQuantity, Quantity, Unit};
 
 use crate::hpa::GREATEST;
 use crate::key::{Key, KeyOrigin, check_keys, shorten};
-use crate::pod::UNDER_WAY;
+use crate::pod::{COVERING, UNDER_WAY};
 use crate::trigger::{MANUAL_DEMAND_ANNOTATION, Parsed, Trigger, Warning};
 use crate::{
     Aggregation, EngineNeeds, EngineSelection, Guard, Load, MAIN_SIGNAL, NamedSignal, Needs, PEER_PROFILES,
@@ -591,7 +591,7 @@ fn needs(signals: &[NamedSignal], engine: Option<EngineSelection>, guard: Option
                 if covers_requests(*quantity) {
                     // They tell an idle engine from one that hangs, where there is no latency.
                     quantities.extend(UNDER_WAY);
-                    quantities.insert(EngineQuantity::RequestRate);
+                    quantities.extend(COVERING);
                 }
                 engine_stale_after = engine_stale_after.max(signal.stale_after);
             }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use rheostat_engines::{EngineReport, Sleep};
 use rheostat_expression::{Outcome, Value};
-use rheostat_reading::{Absent, EngineQuantity, Observed, Quality, Quantity, Timestamp};
+use rheostat_reading::{Absent, EngineQuantity, Observed, Quality, Quantity, Reading, Timestamp};
 
 use crate::{
     DeviceInput, DeviceResult, EngineResult, Evidence, Load, NamedSignal, Number, PodInput, PodPart,
@@ -79,11 +79,13 @@ pub(crate) struct Judged<'a> {
     pub(crate) report: &'a EngineReport,
     /// An older reading counts as absent.
     pub(crate) stale_after: Duration,
+    /// What rates and latencies should cover.
+    pub(crate) window: Duration,
     pub(crate) now: Timestamp,
 }
 
 impl Judged<'_> {
-    /// The reading of `quantity`, unless it is too old or impossible.
+    /// The reading of `quantity`, unless it is too old, impossible, or covers too little.
     pub(crate) fn reading(&self, quantity: EngineQuantity) -> Observed {
         let reading = self.report.readings.get(quantity).map_err(Clone::clone)?;
         let age = reading.age(self.now);
@@ -91,9 +93,19 @@ impl Judged<'_> {
             Err(Absent::Stale(age))
         } else if reading.amount.value() < 0.0 {
             Err(Absent::Failed(format!("read as {}", reading.amount)))
+        } else if self.is_short(reading) {
+            Err(Absent::NotYet)
         } else {
             Ok(*reading)
         }
+    }
+
+    /// Whether a rate or latency covers so little that it says nothing of the present: as two
+    /// scrapes do after whoever scrapes, or the engine, has begun anew. One without a window is of
+    /// the moment, or the engine's own.
+    fn is_short(&self, reading: &Reading) -> bool {
+        const ENOUGH: Duration = Duration::from_secs(20);
+        !reading.window.is_zero() && reading.window < ENOUGH.min(self.window / 2)
     }
 
     /// Why a reading of which there was no traffic is not known all the same, if so.
@@ -109,6 +121,13 @@ impl Judged<'_> {
                 return Some(self.unknown(Absent::Stale(self.now.since(at))));
             }
             Some(_) => {}
+        }
+        // No traffic has no window of its own; the rates of the same scrapes have one.
+        let rates = COVERING.map(|rate| self.report.readings.get(rate));
+        if let Some(Ok(rate)) = rates.into_iter().find(Result::is_ok)
+            && self.is_short(rate)
+        {
+            return Some(self.unknown(Absent::NotYet));
         }
         for quantity in UNDER_WAY {
             match self.reading(quantity) {
@@ -134,6 +153,10 @@ impl Judged<'_> {
         }
     }
 }
+
+/// Rates whose window tells what the scrapes cover; an engine that tells latencies has one of them.
+pub(crate) const COVERING: [EngineQuantity; 2] =
+    [EngineQuantity::RequestRate, EngineQuantity::GenerationTokenRate];
 
 /// What tells of requests under way, the most telling first.
 pub(crate) const UNDER_WAY: [EngineQuantity; 3] = [
@@ -171,7 +194,7 @@ fn part(
             (number, Evidence::Devices(devices))
         }
         Source::Engine { quantity } => {
-            let (number, engine) = engine_part(now, pod, signal, *quantity);
+            let (number, engine) = engine_part(trigger, now, pod, signal, *quantity);
             (number, Evidence::Engine(engine))
         }
         Source::Outside(_) | Source::Schedule(_) | Source::Manual => return None,
@@ -261,6 +284,7 @@ fn device_result(
 }
 
 fn engine_part(
+    trigger: &Trigger,
     now: Timestamp,
     pod: &PodInput,
     signal: &NamedSignal,
@@ -281,6 +305,11 @@ fn engine_part(
     let judged = Judged {
         report,
         stale_after: signal.stale_after,
+        window: trigger
+            .needs
+            .engine
+            .as_ref()
+            .map_or(Duration::ZERO, |needs| needs.selection.window),
         now,
     };
     let observed = judged.reading(quantity);

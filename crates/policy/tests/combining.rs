@@ -244,6 +244,57 @@ fn an_engine_without_concurrency_is_idle_only_where_something_says_so() {
 }
 
 #[test]
+fn what_covers_too_little_of_the_window_is_not_known_yet() {
+    let over = |quantity: Q, value: f64, seconds: u64| {
+        let reading = observed(value, quantity.unit()).unwrap();
+        let window = Duration::from_secs(seconds);
+        (quantity, Ok(Reading { window, ..reading }))
+    };
+    let outcome = |trigger: &Trigger, readings: &[(Q, Observed)]| {
+        let mut report = report(&[(Q::Concurrency, 0.0)], &[]);
+        for (quantity, reading) in readings {
+            report.readings.set(*quantity, reading.clone());
+        }
+        run_with(trigger, 1, &[pod_with(report)], &[])
+    };
+    let by = |signal: &str, target: &str, window: &str| {
+        trigger(&[("signal", signal), ("target", target), ("window", window)])
+    };
+    // As after a restart of the agent, of the engine, or a takeover.
+    for (window, short, enough) in [("60s", 19, 20), ("10m", 19, 20), ("30s", 14, 15), ("10s", 4, 5)] {
+        let rate = by("engine.request_rate", "2", window);
+        let evaluation = outcome(&rate, &[over(Q::RequestRate, 0.0, short)]);
+        assert_eq!(evaluation.outcome, Outcome::Unknown, "{window}");
+        let reason = evaluation.unknown_reason();
+        assert!(reason.contains("not sampled yet"), "{reason}");
+        let evaluation = outcome(&rate, &[over(Q::RequestRate, 0.0, enough)]);
+        assert_eq!(evaluation.outcome, known(0.0, false), "{window}");
+
+        let e2e = by("engine.e2e", "500ms", window);
+        let evaluation = outcome(&e2e, &[over(Q::E2eP95, 0.1, short)]);
+        assert_eq!(evaluation.outcome, Outcome::Unknown, "{window}");
+        let evaluation = outcome(&e2e, &[over(Q::E2eP95, 0.1, enough)]);
+        assert_eq!(evaluation.outcome, known(0.1, true), "{window}");
+
+        // No traffic has no window of its own. llama.cpp counts tokens, and no requests.
+        let silent = (Q::E2eP95, Err(Absent::NoTraffic));
+        let uncounted = (Q::RequestRate, Err(Absent::NotSupported));
+        for counted in [Q::RequestRate, Q::GenerationTokenRate] {
+            for (seconds, expected) in [(short, Outcome::Unknown), (enough, known(0.0, false))] {
+                let readings = [silent.clone(), uncounted.clone(), over(counted, 0.0, seconds)];
+                assert_eq!(outcome(&e2e, &readings).outcome, expected, "{window} {seconds}");
+            }
+        }
+    }
+    // What is of the moment needs no window.
+    let waiting = by("engine.waiting", "5", "60s");
+    let evaluation = outcome(&waiting, &[over(Q::Waiting, 3.0, 0)]);
+    assert_eq!(evaluation.outcome, known(3.0, true));
+    let needed = &by("engine.e2e", "500ms", "60s").needs().engine.clone().unwrap();
+    assert!(needed.quantities.contains(&Q::GenerationTokenRate));
+}
+
+#[test]
 fn an_expression_of_each_pod_is_totalled() {
     let load = trigger(LOAD);
     assert!(matches!(load.load(), Load::PerPod(_)));

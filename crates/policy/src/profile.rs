@@ -189,11 +189,16 @@ impl Profile {
     }
 
     /// What tells whether the workload is active, where the load does not.
+    ///
+    /// These engines do not tell what is being executed. A request that takes longer than the
+    /// window neither waits nor has come to an end, so that the GPU has to tell; 2 % is above what
+    /// health checks and telemetry leave behind.
     #[must_use]
     pub const fn activation_expression(self) -> Option<&'static str> {
         match self {
-            Self::Triton | Self::Tei => Some("waiting > 0 || request_rate > 0"),
-            Self::TorchServe => Some("request_rate > 0"),
+            Self::Triton => Some("waiting > 0 || request_rate > 0 || utilization > 2%"),
+            Self::Tei => Some("waiting > 0 || request_rate > 0 || duty_cycle > 2%"),
+            Self::TorchServe => Some("request_rate > 0 || duty_cycle > 2%"),
             _ => None,
         }
     }

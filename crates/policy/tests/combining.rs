@@ -812,7 +812,7 @@ fn devices_and_engines_meet_in_one_expression() {
     };
     assert_eq!(
         run_with(&triton, 1, &[pod(0.0, 37.5)], &[]).outcome,
-        known(0.5, false)
+        known(0.5, true)
     );
     assert_eq!(
         run_with(&triton, 1, &[pod(30.0, 100.0)], &[]).outcome,
@@ -829,6 +829,31 @@ fn devices_and_engines_meet_in_one_expression() {
             .steps
             .contains(&Step::Activity(Activity::Condition { holds: false }))
     );
+}
+
+#[test]
+fn a_request_that_executes_for_longer_than_the_window_keeps_the_workload_active() {
+    for (profile, told) in [
+        ("triton", vec![(Q::Waiting, 0.0)]),
+        ("tei", vec![(Q::Waiting, 0.0)]),
+        ("torchserve", vec![(Q::QueueTimeMean, 0.0)]),
+    ] {
+        let trigger = trigger(&[("profile", profile)]);
+        let mut readings = told;
+        readings.push((Q::RequestRate, 0.0));
+        for (busy, active) in [(60.0, true), (2.5, true), (2.0, false), (0.0, false)] {
+            let devices = Ok(vec![device(&percent(busy))]);
+            let pod = PodInput {
+                devices,
+                ..engine(&readings)
+            };
+            let outcome = run_with(&trigger, 1, &[pod], &[]).outcome;
+            assert!(
+                matches!(outcome, Outcome::Known { active: found, .. } if found == active),
+                "{profile} at {busy} %: {outcome:?}"
+            );
+        }
+    }
 }
 
 fn any_engine() -> impl Strategy<Value = PodInput> {

@@ -64,7 +64,7 @@ pub struct PrometheusQuery {
     pub query: String,
     /// What an empty result means.
     pub on_empty: OnOdd,
-    /// What NaN and infinities mean.
+    /// What NaN means; an infinity is an error always.
     pub on_nan: OnOdd,
     /// What several series mean.
     pub on_many: OnMany,
@@ -125,13 +125,15 @@ impl PrometheusQuery {
         let failed = |what: String| Err(Absent::Failed(what));
         let mut numbers = Vec::with_capacity(samples.len());
         for &sample in samples {
-            match (sample.is_finite(), self.on_nan) {
-                (true, _) => numbers.push(sample),
-                (false, OnOdd::Zero) => numbers.push(0.0),
-                (false, OnOdd::Error) => {
-                    return failed(format!(
-                        "the query's result is {sample}; onNaN: zero takes that for 0"
-                    ));
+            match self.on_nan {
+                _ if sample.is_finite() => numbers.push(sample),
+                // Something divided by nothing is no reason to think that there is nothing.
+                _ if sample.is_infinite() => {
+                    return failed(format!("the query's result is {sample}; onNaN is for NaN alone"));
+                }
+                OnOdd::Zero => numbers.push(0.0),
+                OnOdd::Error => {
+                    return failed("the query's result is NaN; onNaN: zero takes that for 0".into());
                 }
             }
         }
@@ -193,6 +195,12 @@ mod tests {
         let lenient = |on_many| query(OnOdd::Zero, OnOdd::Zero, on_many);
         assert_eq!(lenient(OnMany::Error).number(&[]), Ok(0.0));
         assert_eq!(lenient(OnMany::Error).number(&[f64::NAN]), Ok(0.0));
+        for infinite in [f64::INFINITY, f64::NEG_INFINITY] {
+            for samples in [&[infinite][..], &[1.0, infinite][..]] {
+                let error = lenient(OnMany::Max).number(samples).unwrap_err().to_string();
+                assert!(error.contains("inf;"), "{error}");
+            }
+        }
         for (on_many, number) in [
             (OnMany::Sum, 9.0),
             (OnMany::Max, 6.0),

@@ -515,7 +515,8 @@ impl Work<'_> {
         }
         let slots = guard
             .slots
-            .or_else(|| (sized > 0).then(|| slots / f64::from(sized)));
+            .or_else(|| (sized > 0).then(|| slots / f64::from(sized)))
+            .or_else(|| self.trigger.target_of_requests());
         let needed = slots.map_or(0, |slots| whole(requests / slots).saturating_add(unread));
         Some(GuardStep {
             requests,

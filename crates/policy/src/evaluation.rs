@@ -338,7 +338,8 @@ pub enum Step {
 pub struct GuardStep {
     /// Waiting and running requests of the pods that were read.
     pub requests: f64,
-    /// Requests that fit one replica; `None` where neither the trigger nor the engines say.
+    /// Requests that fit one replica: as the trigger says, else the engines, else the target where
+    /// the load is requests; `None` where nothing says.
     pub slots: Option<f64>,
     /// Pods that were not read and may have requests; each is kept.
     pub unread: u32,

@@ -184,6 +184,11 @@ impl<'a> Parser<'a> {
                 None
             }
         };
+        if let (Some(engine), Some(Guard { slots: None })) = (&engine, guard)
+            && !load.is_requests()
+        {
+            self.guard_warning(&engine.engine);
+        }
         let needs = needs(&signals, engine, guard);
         if let Load::Signal(signal) = &load {
             self.signal_warnings(*signal, said.map(|said| said.key));

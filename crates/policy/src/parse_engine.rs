@@ -95,6 +95,25 @@ impl Parser<'_> {
         Ok(on.then_some(Guard { slots }))
     }
 
+    /// For a guard that has neither slots nor a target that could stand for them: warns where the
+    /// engine tells of requests, but not how many it serves at once.
+    pub(crate) fn guard_warning(&mut self, engine: &EngineSource) {
+        let who = match engine {
+            EngineSource::Named(
+                engine @ (Engine::Vllm | Engine::Sglang | Engine::Tgi | Engine::Tei | Engine::Lmdeploy),
+            ) => format!("{engine} does not"),
+            EngineSource::Recognise => "not every engine does".into(),
+            EngineSource::Named(_) | EngineSource::Inline(_) | EngineSource::ConfigMap(_) => return,
+        };
+        self.warn(
+            "guard",
+            format!(
+                "it keeps the workload active, but no replicas, where nobody says how many requests a replica \
+                 serves at once: {who}; slotsPerReplica says it"
+            ),
+        );
+    }
+
     fn engine_source(&self, of_profile: Option<Engine>) -> Result<EngineSource, TriggerError> {
         let config = self.object_key("engineConfig", "ConfigMap")?;
         let inline = self.get("customEngine");

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rheostat_expression::Expression;
 
 use crate::{
-    Aggregation, AnswerSettings, NamedSignal, Needs, Schedule, Signal, SignalUnit, TriggerError, parse,
+    Aggregation, AnswerSettings, EngineSignal, NamedSignal, Needs, Schedule, Signal, SignalUnit,
+    TriggerError, parse,
 };
 
 /// What a trigger's metadata means: checked, complete and free of defaults left open.
@@ -250,6 +251,12 @@ impl Trigger {
         }
     }
 
+    /// Its target, where that says how many requests a replica is to have. So many that wait
+    /// say nothing of those that run.
+    pub(crate) fn target_of_requests(&self) -> Option<f64> {
+        self.load.is_requests().then_some(self.target)
+    }
+
     /// Whether its load needs readings of the pods.
     pub(crate) fn looks_at_pods(&self) -> bool {
         match &self.load {
@@ -266,6 +273,16 @@ impl Trigger {
             .iter()
             .enumerate()
             .any(|(place, signal)| used.contains(place) && signal.signal.is_per_pod())
+    }
+}
+
+impl Load {
+    /// Whether it is the number of requests that the replicas have.
+    pub(crate) const fn is_requests(&self) -> bool {
+        matches!(
+            self,
+            Self::Signal(Signal::Engine(EngineSignal::Concurrency | EngineSignal::Running))
+        )
     }
 }
 

@@ -505,6 +505,39 @@ fn running_requests_keep_their_replicas() {
     );
 }
 
+#[test]
+fn a_target_in_requests_stands_for_slots_that_the_engine_does_not_report() {
+    // As vLLM. By the idlest pod alone, none would be needed.
+    let guarded = trigger(&[("profile", "vllm"), ("target", "10"), ("aggregation", "min")]);
+    let pod = |running: f64| {
+        let told = [
+            (Q::Waiting, 0.0),
+            (Q::Running, running),
+            (Q::Concurrency, running),
+        ];
+        pod_with(report(&told, &[(Q::MaxSequences, Absent::NotSupported)]))
+    };
+    let pods = [pod(12.0), pod(9.0), pod(0.0), pod(0.0)];
+    for metric_type in BOTH {
+        let evaluation = run_at(&guarded, metric_type, now(), 4, &pods, &[]);
+        assert_eq!(
+            size(&guarded, &evaluation),
+            3,
+            "{metric_type}: 21 requests, 10 are one's"
+        );
+    }
+    let given = trigger(&[
+        ("profile", "vllm"),
+        ("target", "10"),
+        ("aggregation", "min"),
+        ("slotsPerReplica", "6"),
+    ]);
+    assert_eq!(size(&given, &run_with(&given, 4, &pods, &[])), 4);
+    // Ten that wait say nothing of how many can run.
+    let waiting = trigger(&[("signal", "engine.waiting"), ("target", "10")]);
+    assert_eq!(run_with(&waiting, 4, &pods, &[]).outcome, known(0.0, true));
+}
+
 fn on(text: &str) -> Timestamp {
     let at: jiff::Timestamp = text.parse().unwrap();
     Timestamp::from_unix_nanos(u64::try_from(at.as_nanosecond()).unwrap())

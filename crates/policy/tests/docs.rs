@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rheostat_policy::{
     Aggregation, Key, MANUAL_DEMAND_ANNOTATION, PEER_METRICS, PEER_PROFILES, PeerMeaning, Profile, Signal,
-    Within,
+    Trigger, Within,
 };
 
 fn page() -> String {
@@ -79,6 +79,48 @@ fn every_profile_is_there_with_its_numbers() {
         assert_eq!(cells[3], profile.target().to_string(), "{row}");
         assert_eq!(cells[4], profile.activation().to_string(), "{row}");
     }
+}
+
+#[test]
+fn a_guard_without_slots_is_warned_of_for_the_engines_that_report_none() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/engines.md");
+    let page = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let table = || {
+        let lines = page
+            .lines()
+            .skip_while(|line| !line.starts_with("| engine | waiting"));
+        lines.take_while(|line| line.starts_with('|'))
+    };
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.split('|').map(|cell| cell.trim().to_owned());
+        cells.collect()
+    };
+    let head = cells(table().next().unwrap());
+    let column = |name: &str| head.iter().position(|cell| cell == name).unwrap();
+    let warns = |metadata: &[(&str, &str)]| {
+        let metadata = metadata
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()));
+        let parsed = Trigger::parse(&metadata.collect()).unwrap();
+        let mut warnings = parsed.warnings.iter();
+        warnings.any(|warning| warning.key == "guard" && warning.message.contains("slotsPerReplica"))
+    };
+    let mut engines = 0;
+    for row in table().skip(2).map(cells) {
+        let tells = |name: &str| row[column(name)] != "–";
+        let engine = row[column("engine")].as_str();
+        let waiting = [("signal", "engine.waiting"), ("target", "5"), ("engine", engine)];
+        let expected = (tells("waiting") || tells("running")) && !tells("max_sequences");
+        assert_eq!(warns(&waiting), expected, "{engine}");
+        for quiet in [("slotsPerReplica", "8"), ("guard", "off")] {
+            assert!(!warns(&[&waiting[..], &[quiet]].concat()), "{engine} {quiet:?}");
+        }
+        let busy = ("signal", "engine.concurrency");
+        assert!(!warns(&[busy, waiting[1], waiting[2]]), "{engine}");
+        engines += 1;
+    }
+    assert!(engines >= 12, "only {engines} engines are listed");
+    assert!(warns(&[("signal", "engine.waiting"), ("target", "5")]));
 }
 
 #[test]

@@ -561,10 +561,12 @@ impl<'a> Parser<'a> {
     }
 
     pub(crate) fn warn(&mut self, key: impl Into<Cow<'static, str>>, message: String) {
-        self.warnings.push(Warning {
-            key: key.into(),
-            message,
-        });
+        let key = key.into();
+        let warning = Warning { key, message };
+        // Several signals can share the option that it is about.
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 }
 

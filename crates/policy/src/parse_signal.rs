@@ -78,6 +78,23 @@ impl Parser<'_> {
         }
         self.taken.extend(taken);
         let period = self.scrape_period()?;
+        if let (Some(stale_after), Source::Engine { .. }) = (stale_after, &source)
+            && stale_after < 2 * period
+        {
+            let own = format!("{NAMED}{name}.staleAfter");
+            let key = match self.get(&own) {
+                Some(_) => own.into(),
+                None => Cow::Borrowed("staleAfter"),
+            };
+            self.warn(
+                key,
+                format!(
+                    "{stale_after:?} is less than two scrapes take, {:?}: one that is late makes the engine \
+                     unread; raise it, or lower scrapePeriod",
+                    2 * period
+                ),
+            );
+        }
         Ok(NamedSignal {
             name: name.to_owned(),
             signal,

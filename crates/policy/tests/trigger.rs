@@ -528,6 +528,26 @@ fn what_would_surprise_is_warned_of() {
 }
 
 #[test]
+fn readings_that_are_stale_before_the_next_scrape_are_warned_of() {
+    let warned = |metadata: &[(&str, &str)]| -> Vec<String> {
+        let warnings = parse(metadata).unwrap().warnings.into_iter();
+        let about = warnings.filter(|warning| warning.key.ends_with("staleAfter"));
+        about.map(|warning| warning.to_string()).collect()
+    };
+    let slow = [("profile", "triton"), ("scrapePeriod", "30s")];
+    let told = warned(&[slow[0], slow[1], ("staleAfter", "59s")]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_says(&told[0], &["staleAfter: 59s", "60s", "scrapePeriod"]);
+    assert!(warned(&[slow[0], slow[1], ("staleAfter", "60s")]).is_empty());
+    let waiting = [("signal.w", "engine.waiting"), ("expression", "w/5")];
+    let told = warned(&[waiting[0], waiting[1], ("signal.w.staleAfter", "3s")]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_says(&told[0], &["signal.w.staleAfter: 3s", "4s"]);
+    // GPUs are not scraped.
+    assert!(warned(&[UTILIZATION, TARGET, ("staleAfter", "1s")]).is_empty());
+}
+
+#[test]
 fn a_persons_demand() {
     assert_eq!(parse_manual_demand("3"), Ok(3.0));
     assert_eq!(parse_manual_demand("0.5"), Ok(0.5));

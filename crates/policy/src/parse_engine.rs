@@ -43,12 +43,22 @@ impl Parser<'_> {
         let endpoint = self.peers_endpoint()?;
         let port = self.port()?;
         let path = self.path()?;
+        let scheme = self.scheme()?;
+        let bearer_token = self.object_key("bearerTokenSecret", "Secret")?;
+        if bearer_token.is_some() && scheme == EngineScheme::Http {
+            self.warn(
+                "bearerTokenSecret",
+                "the token is sent without protection, so that whoever can listen, or take the engine's address, \
+                 has it; scheme: https protects it"
+                    .into(),
+            );
+        }
         Ok(EngineSelection {
             engine: self.engine_source(of_profile)?,
             port: port.or(endpoint.0),
             path: path.or(endpoint.1),
-            scheme: self.scheme()?,
-            bearer_token: self.object_key("bearerTokenSecret", "Secret")?,
+            scheme,
+            bearer_token,
             model: self.text("model")?,
             adapter: self.text("adapter")?,
             period: self.scrape_period()?,

@@ -832,6 +832,22 @@ fn what_can_go_wrong_is_warned_of() {
 }
 
 #[test]
+fn a_token_without_protection_is_warned_of() {
+    let token = ("bearerTokenSecret", "chat/token");
+    for (scheme, warned) in [(None, true), (Some("http"), true), (Some("https"), false)] {
+        let mut metadata = vec![("profile", "vllm"), token];
+        metadata.extend(scheme.map(|scheme| ("scheme", scheme)));
+        let warnings = parse(&metadata).unwrap().warnings;
+        let told = warnings.iter().any(|warning| {
+            warning.key == "bearerTokenSecret" && warning.message.contains("without protection")
+        });
+        assert_eq!(told, warned, "{scheme:?}");
+    }
+    let none = parse(VLLM).unwrap().warnings;
+    assert!(none.iter().all(|warning| warning.key != "bearerTokenSecret"));
+}
+
+#[test]
 fn devices_and_engines_meet_in_one_expression() {
     let triton = trigger(&[("profile", "triton")]);
     assert_eq!(triton.needs().gpu, [Quantity::Utilization]);

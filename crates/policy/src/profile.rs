@@ -66,7 +66,8 @@ pub enum Profile {
     TorchServe,
     /// TensorFlow Serving.
     ///
-    /// It reports no queue, so that the GPU has to tell.
+    /// It tells neither waiting nor running requests, and a time in the queue only where it batches,
+    /// so that the GPU has to tell.
     TensorflowServing,
     /// Ollama.
     ///
@@ -252,8 +253,8 @@ impl Profile {
         match self {
             Self::Training | Self::DistributedTraining | Self::Batch => None,
             Self::TensorflowServing | Self::Ollama => Some(
-                "its server reports no requests, so that the GPUs have to tell whether it is busy, and nothing \
-                 starts it from zero; give an activationExpression with a signal that works without pods, or keep \
+                "its server tells neither waiting nor running requests, so that the GPUs have to tell whether it is \
+                 busy, and nothing starts it from zero; give an activationExpression with a signal that works without pods, or keep \
                  minReplicaCount at 1",
             ),
             _ => Some(

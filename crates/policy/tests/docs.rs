@@ -123,6 +123,32 @@ fn a_guard_without_slots_is_warned_of_for_the_engines_that_report_none() {
     assert!(warns(&[("signal", "engine.waiting"), ("target", "5")]));
 }
 
+/// docs/engines.md is written from the catalogue of engines.
+#[test]
+fn no_profile_denies_what_its_engine_tells() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/engines.md");
+    let engines =
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let queues = engines
+        .lines()
+        .filter(|line| line.starts_with("| tensorflow-serving |"));
+    let told = queues.map(|line| line.split('|').nth(8).unwrap().trim().to_owned());
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        ["yes"],
+        "queue_time of TensorFlow Serving"
+    );
+    let section = section(&page(), "## Profiles");
+    let row = section
+        .lines()
+        .find(|line| line.starts_with("| `tensorflow-serving` |"));
+    let row = row.unwrap();
+    assert!(
+        row.contains("time in the queue") && !row.contains("no queue"),
+        "{row}"
+    );
+}
+
 #[test]
 fn every_choice_is_there() {
     let keys = section(&page(), "## Keys");

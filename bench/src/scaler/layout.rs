@@ -115,6 +115,7 @@ impl Layout {
                 ready_since: Some(Timestamp::from_unix_nanos(2)),
                 gpus_requested: 1,
                 resource_claims: 0,
+                host_network: false,
                 ip: None,
                 ports: Vec::new(),
                 annotations: BTreeMap::new(),

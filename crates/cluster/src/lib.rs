@@ -38,7 +38,7 @@
 //! | (core) | `pods` | get, list, watch |
 //! | `discovery.k8s.io` | `endpointslices` (the agents' namespace) | get, list, watch |
 //! | `*` | `*/scale` | get |
-//! | `kueue.x-k8s.io` | `workloads` (where a trigger names a LocalQueue) | get, list, watch |
+//! | `kueue.x-k8s.io` | `localqueues`, `workloads` (where a trigger names a LocalQueue) | get, list, watch |
 //! | (core) | `secrets`, `configmaps` (those that triggers name, in a Role of their namespace) | get |
 
 mod cluster;

@@ -231,6 +231,8 @@ pub struct Pod {
     pub resource_claims: u32,
     /// Its address, once it has one.
     pub ip: Option<IpAddr>,
+    /// Whether that is its node's address (`hostNetwork`), where others listen too.
+    pub host_network: bool,
     /// TCP ports that its containers declare, in the order of the containers.
     pub ports: Vec<ContainerPort>,
     /// Its annotations under `prometheus.io/` and `rheostat.dev/`, by their whole key: where its

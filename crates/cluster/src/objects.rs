@@ -42,7 +42,7 @@ macro_rules! objects {
     )*};
 }
 
-objects!(KedaObject ReplicatedObject JobObject KueueWorkloadObject PodObject EndpointSliceObject);
+objects!(KedaObject ReplicatedObject JobObject KueueWorkloadObject NamedObject PodObject EndpointSliceObject);
 
 /// A ScaledObject or ScaledJob. Its spec is read field by field (`definition`), so that one that
 /// nobody can read does not spoil the list.
@@ -89,6 +89,12 @@ pub(crate) struct JobObject {
 struct TemplateObject {
     #[serde(deserialize_with = "null_as_default")]
     spec: PodSpec,
+}
+
+/// An object of which only its being there matters.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NamedObject {
+    pub(crate) metadata: Meta,
 }
 
 /// A Workload of Kueue: a job of any kind, as its queue sees it.
@@ -150,6 +156,7 @@ pub(crate) struct PodObject {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PodSpec {
     node_name: Option<String>,
+    host_network: bool,
     #[serde(deserialize_with = "null_as_default")]
     containers: Vec<ContainerObject>,
     #[serde(deserialize_with = "null_as_default")]
@@ -180,7 +187,7 @@ struct ContainerPortObject {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct ResourcesObject {
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "quantities")]
     limits: BTreeMap<String, String>,
 }
 
@@ -294,6 +301,7 @@ impl PodObject {
         let pod = Pod {
             ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             ports: spec.tcp_ports(),
+            host_network: spec.host_network,
             annotations,
             gpus_requested: spec.gpus(),
             resource_claims: u32::try_from(spec.resource_claims.len()).unwrap_or(u32::MAX),
@@ -391,6 +399,25 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Ok(Option::<T>::deserialize(source)?.unwrap_or_default())
 }
 
+/// Quantities by name. The API server writes texts, but in objects of other controllers, such as a
+/// Workload of Kueue, it keeps numbers as their author wrote them.
+fn quantities<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Amount {
+        Text(String),
+        Number(serde_json::Number),
+        Other(serde::de::IgnoredAny),
+    }
+    let amounts = Option::<BTreeMap<String, Amount>>::deserialize(source)?.unwrap_or_default();
+    let text = |(name, amount)| match amount {
+        Amount::Text(text) => Some((name, text)),
+        Amount::Number(number) => Some((name, number.to_string())),
+        Amount::Other(_) => None,
+    };
+    Ok(amounts.into_iter().filter_map(text).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,6 +460,26 @@ mod tests {
         assert_eq!(pod.created_at.unix_nanos(), 10_000_000_000);
         assert_eq!(pod.ready_since, Some(Timestamp::from_unix_nanos(60_000_000_000)));
         assert!(pod.serves());
+    }
+
+    #[test]
+    fn a_number_of_gpus_is_read_however_it_is_written() {
+        let workload = |limit: serde_json::Value| {
+            let read: KueueWorkloadObject = serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "x"},
+                "spec": {"queueName": "q", "podSets": [{"count": 2, "template": {"spec": {
+                    "containers": [{"resources": {"limits": {"nvidia.com/gpu": limit, "cpu": null}}}]}}}]},
+            }))
+            .unwrap();
+            read.gpus()
+        };
+        assert_eq!(workload(serde_json::json!("4")), 8);
+        assert_eq!(workload(serde_json::json!(4)), 8);
+        assert_eq!(
+            workload(serde_json::json!([4])),
+            0,
+            "one odd object does not spoil the list"
+        );
     }
 
     #[test]

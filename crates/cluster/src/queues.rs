@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::cluster::WatchGuard;
 use crate::health::WatchState;
 use crate::model::Stale;
-use crate::objects::KueueWorkloadObject;
+use crate::objects::{KueueWorkloadObject, NamedObject};
 use crate::scales::is_name;
 use crate::watch::{Collection, Event, WatchTiming, follow};
 
@@ -53,8 +53,11 @@ type Boards = HashMap<String, Board>;
 /// What is known of one namespace.
 #[derive(Debug)]
 struct Board {
-    state: WatchState,
+    workloads: WatchState,
+    queues: WatchState,
     items: BTreeMap<String, Item>,
+    /// The LocalQueues that there are: the work of one that is misspelt is not nothing.
+    names: BTreeSet<String>,
 }
 
 /// One Workload.
@@ -114,17 +117,19 @@ impl QueueWatch {
         let board = boards
             .get(&queue.namespace)
             .ok_or_else(|| format!("{queue} is not watched yet"))?;
-        let as_of = match &board.state {
-            WatchState::Current => self.clock.now(),
-            WatchState::Broken(Stale { since, .. }) => *since,
-            WatchState::Starting { problem: None } => return Err(format!("{queue} is not listed yet")),
+        let known_at = |state: &WatchState| match state {
+            WatchState::Current => Ok(self.clock.now()),
+            WatchState::Broken(Stale { since, .. }) => Ok(*since),
+            WatchState::Starting { problem: None } => Err(format!("{queue} is not listed yet")),
             WatchState::Starting {
                 problem: Some(problem),
-            } => return Err(format!("{queue} cannot be listed: {problem}")),
-            WatchState::Missing => {
-                return Err(format!("the cluster does not serve {queue}: it has no Kueue"));
-            }
+            } => Err(format!("{queue} cannot be listed: {problem}")),
+            WatchState::Missing => Err(format!("the cluster does not serve {queue}: it has no Kueue")),
         };
+        let as_of = known_at(&board.workloads)?.min(known_at(&board.queues)?);
+        if !board.names.contains(&queue.name) {
+            return Err(format!("{queue} does not exist"));
+        }
         let mut work = Work {
             workloads: 0,
             gpus: 0,
@@ -193,36 +198,53 @@ impl Driver {
         self.boards.lock().insert(
             namespace.clone(),
             Board {
-                state: WatchState::Starting { problem: None },
+                workloads: WatchState::Starting { problem: None },
+                queues: WatchState::Starting { problem: None },
                 items: BTreeMap::new(),
+                names: BTreeSet::new(),
             },
         );
         let (client, timing, clock) = (self.client.clone(), self.timing.clone(), self.clock.clone());
         let boards = Arc::clone(&self.boards);
         self.running.spawn(async move {
             let version = served_version(&client, &timing, &namespace, &boards).await;
-            let collection = Collection {
-                path: format!("/apis/{KUEUE}/{version}/namespaces/{namespace}/workloads"),
+            let collection = |plural: &str| Collection {
+                path: format!("/apis/{KUEUE}/{version}/namespaces/{namespace}/{plural}"),
                 labels: None,
             };
-            let emit = move |event: Event<KueueWorkloadObject>| {
+            let (workloads, queues) = (collection("workloads"), collection("localqueues"));
+            let (of_queues, in_namespace) = (Arc::clone(&boards), namespace.clone());
+            let take_workload = move |event: Event<KueueWorkloadObject>| {
                 if let Some(board) = boards.lock().get_mut(&namespace) {
-                    board.take(event);
+                    board.take_workload(event);
                 }
                 std::future::ready(()).boxed()
             };
-            follow(client, collection, timing, clock, emit).await;
+            let take_queue = move |event: Event<NamedObject>| {
+                if let Some(board) = of_queues.lock().get_mut(&in_namespace) {
+                    board.take_queue(event);
+                }
+                std::future::ready(()).boxed()
+            };
+            tokio::join!(
+                follow(
+                    client.clone(),
+                    workloads,
+                    timing.clone(),
+                    clock.clone(),
+                    take_workload
+                ),
+                follow(client, queues, timing, clock, take_queue),
+            );
         })
     }
 }
 
 impl Board {
-    fn take(&mut self, event: Event<KueueWorkloadObject>) {
+    fn take_workload(&mut self, event: Event<KueueWorkloadObject>) {
+        self.workloads.follow(&event);
         match event {
-            Event::Listed(objects) => {
-                self.items = objects.into_iter().map(item).collect();
-                self.state = WatchState::Current;
-            }
+            Event::Listed(objects) => self.items = objects.into_iter().map(item).collect(),
             Event::Put(object) => {
                 let (name, item) = item(object);
                 self.items.insert(name, item);
@@ -230,21 +252,45 @@ impl Board {
             Event::Gone(object) => {
                 self.items.remove(&object.metadata.name);
             }
-            Event::Current => self.state = WatchState::Current,
+            Event::Missing => self.items.clear(),
+            Event::Current | Event::Broken { .. } => {}
+        }
+    }
+
+    fn take_queue(&mut self, event: Event<NamedObject>) {
+        self.queues.follow(&event);
+        match event {
+            Event::Listed(objects) => {
+                self.names = objects.into_iter().map(|object| object.metadata.name).collect();
+            }
+            Event::Put(object) => {
+                self.names.insert(object.metadata.name);
+            }
+            Event::Gone(object) => {
+                self.names.remove(&object.metadata.name);
+            }
+            Event::Missing => self.names.clear(),
+            Event::Current | Event::Broken { .. } => {}
+        }
+    }
+}
+
+impl WatchState {
+    /// How a watch fares after `event`.
+    fn follow<T>(&mut self, event: &Event<T>) {
+        match event {
+            Event::Listed(_) | Event::Current => *self = Self::Current,
+            Event::Missing => *self = Self::Missing,
             Event::Broken { since, reason } => {
-                self.state = match self.state {
-                    WatchState::Starting { .. } | WatchState::Missing => WatchState::Starting {
+                let (since, reason) = (*since, reason.clone());
+                *self = match self {
+                    Self::Starting { .. } | Self::Missing => Self::Starting {
                         problem: Some(reason),
                     },
-                    WatchState::Current | WatchState::Broken(_) => {
-                        WatchState::Broken(Stale { since, reason })
-                    }
+                    Self::Current | Self::Broken(_) => Self::Broken(Stale { since, reason }),
                 };
             }
-            Event::Missing => {
-                self.items.clear();
-                self.state = WatchState::Missing;
-            }
+            Event::Put(_) | Event::Gone(_) => {}
         }
     }
 }
@@ -301,7 +347,7 @@ async fn served_version(
             },
         };
         if let Some(board) = boards.lock().get_mut(namespace) {
-            board.state = state;
+            board.workloads = state;
         }
         tokio::time::sleep(timing.missing_pause).await;
     }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use rheostat_backoff::Backoff;
 use rheostat_reading::{Clock, Timestamp};
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::cluster::WatchGuard;
 use crate::scales::is_name;
@@ -60,6 +61,9 @@ pub struct ValueWatch {
 
 /// Longest text that is kept, bytes: a token or a few lines of configuration.
 const LONGEST_TEXT: usize = 64 * 1024;
+/// Values that are read of one namespace; further ones stay unread, so that one tenant keeps nobody
+/// waiting.
+const MOST_OF_A_NAMESPACE: usize = 64;
 /// How long one read may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two reads of one round, so that many values are no burst.
@@ -81,6 +85,7 @@ impl ValueWatch {
             wanted: wanted_receiver,
             values: sender,
             known: BTreeMap::new(),
+            read_at: HashMap::new(),
         };
         Self {
             wanted,
@@ -150,6 +155,8 @@ struct Reader {
     wanted: watch::Receiver<BTreeSet<ValueRef>>,
     values: watch::Sender<Values>,
     known: BTreeMap<ValueRef, Value>,
+    /// When each was read last, well or not.
+    read_at: HashMap<ValueRef, Instant>,
 }
 
 /// Why there is no text.
@@ -173,8 +180,12 @@ impl Reader {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             self.known.retain(|known, _| wanted.contains(known));
-            for value in &wanted {
-                self.read(value).await;
+            self.read_at.retain(|known, _| wanted.contains(known));
+            for value in self.due(&wanted) {
+                self.read(&value).await;
+                self.read_at.insert(value, Instant::now());
+                // What is new is not kept waiting by a long round; the round goes on from where it was,
+                // since what has been read is not due.
                 if self.wanted.has_changed().unwrap_or(true) {
                     break;
                 }
@@ -186,6 +197,24 @@ impl Reader {
                 Ok(Err(_)) => return,
             }
         }
+    }
+
+    /// What is to be read now: what never was, then what was read longest ago; of each namespace at most
+    /// [`MOST_OF_A_NAMESPACE`].
+    fn due(&self, wanted: &BTreeSet<ValueRef>) -> Vec<ValueRef> {
+        let mut of_namespace: HashMap<&str, usize> = HashMap::new();
+        let mut due: Vec<_> = wanted
+            .iter()
+            .filter(|value| {
+                let count = of_namespace.entry(&value.namespace).or_default();
+                *count += 1;
+                *count <= MOST_OF_A_NAMESPACE
+            })
+            .map(|value| (self.read_at.get(value).copied(), value))
+            .filter(|(read_at, _)| read_at.is_none_or(|at| at.elapsed() >= self.period / 2))
+            .collect();
+        due.sort_by_key(|(read_at, _)| *read_at);
+        due.into_iter().map(|(_, value)| value.clone()).collect()
     }
 
     async fn read(&mut self, wanted: &ValueRef) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rheostat_cluster::{Holder, LocalQueue, QueueWatch, Value, ValueRef, ValueWatch, WatchTiming, Work};
 use rheostat_reading::Clock;
 use serde_json::json;
-use support::{ApiServer, KUEUE_WORKLOADS, status};
+use support::{ApiServer, KUEUE_WORKLOADS, LOCAL_QUEUES, status};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PERIOD: Duration = Duration::from_millis(50);
@@ -184,6 +184,16 @@ async fn only_what_waits_in_a_local_queue_counts() {
         200,
         json!({"kind": "APIGroup", "versions": [{"groupVersion": "x", "version": "v1beta1"},
             {"groupVersion": "x", "version": "v1beta2"}]}),
+    );
+    until(&queues, &queue, "no such queue", |found| {
+        found
+            .as_ref()
+            .is_err_and(|reason| reason == "LocalQueue a/batch does not exist")
+    })
+    .await;
+    server.put(
+        LOCAL_QUEUES,
+        json!({"metadata": {"namespace": "a", "name": "batch"}}),
     );
     until_work(&queues, &queue, (1, 8)).await;
     server.put(KUEUE_WORKLOADS, kueue_workload("two", "batch", 1, 1, None));

@@ -238,13 +238,18 @@ fn gain(
         series.add(name, value, at);
         return if known { value.max(0.0) } else { 0.0 };
     };
+    // All of it came since the restart, and what it was before says nothing any more: later it will grow
+    // past that, which is no jump.
+    if succession == Succession::Restarted {
+        series.start_anew(value, at);
+        return value.max(0.0);
+    }
     let before = series.value;
     let gain = match series.show(value, at) {
         Some(Jump::Down) => {
             jumps.down = true;
             value
         }
-        _ if succession == Succession::Restarted => value,
         // It fell and is back: more than it can have grown by within one scrape, unless it is so small
         // that nothing is lost by looking again.
         jump => {

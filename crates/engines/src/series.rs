@@ -102,6 +102,11 @@ impl SeriesSet {
 }
 
 impl Series {
+    /// Its process was started anew and shows `value` now.
+    pub(crate) fn start_anew(&mut self, value: f64, at: Timestamp) {
+        (self.value, self.before, self.at) = (value, value, at);
+    }
+
     /// It shows `value` now. Whatever it jumped, `value` is the least that it gained then.
     pub(crate) fn show(&mut self, value: f64, at: Timestamp) -> Option<Jump> {
         let jump = if value < self.value {

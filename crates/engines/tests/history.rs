@@ -168,6 +168,23 @@ fn without_the_time_of_the_start_turns_are_seen_by_the_counters() {
 }
 
 #[test]
+fn after_a_restart_a_counter_may_grow_past_what_it_was() {
+    let mut engine = Watched::new(60);
+    engine.page(1000, &started(900.0, 100.0));
+    engine.page(1002, &started(900.0, 120.0));
+    engine.page(1004, &started(1003.0, 10.0));
+    for scrape in 1..=30 {
+        let tokens = 10.0 + 10.0 * f64::from(scrape);
+        let report = engine.page(
+            1004 + 2 * u64::try_from(scrape).unwrap(),
+            &started(1003.0, tokens),
+        );
+        assert_eq!(report.notes, [""; 0], "scrape {scrape}");
+        assert!(rate(&report).is_some(), "scrape {scrape}");
+    }
+}
+
+#[test]
 fn one_rank_that_restarts_does_not_make_the_others_counts_new() {
     let page = |a: f64, b: f64| tokens_page("engine=\"0\"", a) + &tokens_page("engine=\"1\"", b);
     let mut engine = Watched::new(60);

@@ -167,7 +167,18 @@ impl DcgmSource {
             return Arc::clone(view);
         }
         let mut view = FleetView::clone(view);
-        view.nodes.extend(stand_ins);
+        for (node, stand_in) in stand_ins {
+            // An exporter says nothing of engines: what the agent said last stands, with its age.
+            let engines = view.node(&node).map(|agent| agent.engines.clone());
+            let stand_in = match engines.filter(|engines| !engines.is_empty()) {
+                Some(engines) => Arc::new(NodeView {
+                    engines,
+                    ..NodeView::clone(&stand_in)
+                }),
+                None => stand_in,
+            };
+            view.nodes.insert(node, stand_in);
+        }
         Arc::new(view)
     }
 }

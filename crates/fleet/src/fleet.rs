@@ -83,6 +83,7 @@ impl FleetOptions {
 #[derive(Clone, Debug)]
 pub struct Fleet {
     registry: Arc<Registry>,
+    protected: bool,
     wanted: watch::Sender<Arc<WantedEngines>>,
     clock: Clock,
     _driver: Option<Arc<Driver>>,
@@ -110,6 +111,7 @@ impl Fleet {
             claims: options.max_claims,
             engines: options.max_engines,
         };
+        let protected = !matches!(options.security, ClientSecurity::Plaintext);
         let registry = Arc::new(Registry::new(limits));
         registry.set_endpoints(&endpoints.borrow().iter().cloned().collect(), clock.now());
         let wanted = watch::Sender::default();
@@ -122,6 +124,7 @@ impl Fleet {
         let driver = subscriptions.drive(endpoints);
         Self {
             registry,
+            protected,
             wanted,
             clock,
             _driver: Some(Arc::new(Driver(tokio::spawn(driver)))),
@@ -146,6 +149,7 @@ impl Fleet {
             writer,
             Self {
                 registry,
+                protected: true,
                 wanted,
                 clock,
                 _driver: None,
@@ -158,6 +162,12 @@ impl Fleet {
     #[must_use]
     pub fn view(&self) -> Arc<FleetView> {
         Arc::new(self.registry.view(Arc::clone(&self.wanted.borrow())))
+    }
+
+    /// Whether what is said to agents cannot be read on the way: by TLS, or because there is no way.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.protected
     }
 
     /// All engines that agents are to read, by the name of their node, in place of those before. Each

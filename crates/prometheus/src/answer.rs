@@ -106,6 +106,19 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// What the server warns of that can mean that series are missing, such as a store that did not
+    /// answer; `None` where it warns of nothing but the query itself (Prometheus begins those with
+    /// `PromQL`).
+    #[must_use]
+    pub fn partial(&self) -> Option<&str> {
+        let mut warnings = self.warnings.iter();
+        warnings
+            .find(|warning| !warning.starts_with("PromQL"))
+            .map(String::as_str)
+    }
+}
+
 impl Data {
     /// The values, in the server's order.
     #[must_use]
@@ -335,6 +348,9 @@ mod tests {
         assert_eq!(answer.warnings.len(), MAX_REMARKS + 1);
         assert_eq!(answer.warnings[0].len(), MAX_REMARK);
         assert!(answer.warnings[MAX_REMARKS].contains("partial"));
+        assert_eq!(answer.partial(), answer.warnings.first().map(String::as_str));
+        let annotated = r#"{"status":"success","data":{"resultType":"vector","result":[]},"warnings":["PromQL warning: x"]}"#;
+        assert_eq!(Answer::parse(annotated.as_bytes()).unwrap().partial(), None);
         assert_eq!(answer.infos, ["i"]);
     }
 }

@@ -63,7 +63,13 @@ impl Asker {
         })??;
         let (client, path) = self.client(files.ca_pem)?;
         let timeout = format!("{}ms", self.config.timeout.as_millis());
-        let fields = [("query", query), ("timeout", &timeout)];
+        let fields = [
+            ("query", query),
+            ("timeout", &timeout),
+            // Thanos and VictoriaMetrics: an error rather than the sum of what is left. Others ignore them.
+            ("partial_response", "false"),
+            ("deny_partial_response", "1"),
+        ];
         let mut request = Request::post_form(&format!("{path}/api/v1/query"), fields)?
             .accept("application/json")
             // Answers are small, and a refusal must be readable as far as it came.

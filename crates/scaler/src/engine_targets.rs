@@ -136,9 +136,16 @@ impl Shared {
             (None, Some((key, path))) => Some(checked_path(key, path)?),
             (None, None) => None,
         };
+        let port = port(pod, selection, &self.engine)?;
+        if pod.host_network && !pod.ports.iter().any(|declared| declared.port == port) {
+            return Err(format!(
+                "the pod has its node's address, so that only ports which it declares are asked: {port} is none of {}",
+                declared(pod)
+            ));
+        }
         Ok(Target {
             endpoint: Endpoint {
-                address: SocketAddr::new(ip, port(pod, selection, &self.engine)?),
+                address: SocketAddr::new(ip, port),
                 scheme: self.scheme.clone(),
                 path,
                 bearer: self.bearer.clone(),

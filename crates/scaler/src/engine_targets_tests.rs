@@ -19,6 +19,7 @@ fn pod(name: &str) -> Pod {
         ready_since: None,
         gpus_requested: 1,
         resource_claims: 0,
+        host_network: false,
         ip: Some([10, 0, 0, 7].into()),
         ports: vec![declared_port("http", 8000)],
         annotations: BTreeMap::new(),
@@ -149,6 +150,19 @@ fn a_path_of_a_pod_is_a_path() {
         let refused = target_of(pod.clone(), &named(Engine::Vllm)).unwrap_err();
         assert!(refused.contains("prometheus.io/path"), "{refused}");
     }
+}
+
+#[test]
+fn on_its_nodes_network_a_pod_is_asked_only_where_it_says_it_listens() {
+    let mut pod = pod("x");
+    pod.host_network = true;
+    assert_eq!(port_of(pod.clone(), &named(Engine::Vllm)), Ok(8000));
+    let kubelet = EngineSelection {
+        port: Some(EnginePort::Number(10250)),
+        ..named(Engine::Vllm)
+    };
+    let refused = port_of(pod, &kubelet).unwrap_err();
+    assert!(refused.contains("10250 is none of http (8000)"), "{refused}");
 }
 
 #[test]

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rheostat_cluster::{LocalQueue, QueueWatch, ValueRef, ValueWatch, Values, Work};
-use rheostat_engines::{EngineReport, TargetId};
-use rheostat_fleet::{DcgmSource, EngineReader, Fleet, FleetView};
+use rheostat_engines::{EngineReport, Target, TargetId};
+use rheostat_fleet::{DcgmSource, EngineReader, Fleet, FleetView, NoAgent};
 use rheostat_prometheus::{QueryId, QueryResult, Sampler, Servers, ServersFile};
 use rheostat_reading::Timestamp;
 use rheostat_scraper::{Scraper, Stats};
@@ -42,6 +42,8 @@ pub struct Prometheus {
     file: ServersFile,
     sampler: Arc<Sampler>,
     servers: Arc<Servers>,
+    /// What was wrong with the file when it was last read: told once, not at every look.
+    problem: Option<String>,
 }
 
 /// What was found out, at one moment.
@@ -142,12 +144,19 @@ impl Inquirer {
             queues,
             values,
         } = wishes;
+        // A token is not sent over a stream that anybody on the way can read.
+        let is_secret = |target: &Target| target.endpoint.bearer.is_some() && !fleet.is_protected();
         let reader = |wanted: &Wanted| match view.engine_reader(&wanted.node, &wanted.id, now) {
+            _ if is_secret(&wanted.target) => Reader::Nobody,
             EngineReader::Agent(_) => Reader::Agent,
-            EngineReader::Undecided => Reader::Undecided,
+            // Not asked for until now: the agent is told in a moment.
+            EngineReader::Undecided | EngineReader::NoAgent(NoAgent::NotWanted) => Reader::Undecided,
             EngineReader::NoAgent(_) => Reader::Nobody,
         };
-        let Assigned { agents, own } = self.assignment.decide(now, &engines, reader);
+        let Assigned { mut agents, own } = self.assignment.decide(now, &engines, reader);
+        for targets in agents.values_mut() {
+            targets.retain(|target| !is_secret(target));
+        }
         fleet.set_engines(agents);
         if let Some(scraper) = &self.inquiries.scraper {
             scraper.set_targets(own.into_iter().map(|(id, target)| (id, (*target).clone())));
@@ -175,6 +184,7 @@ impl Prometheus {
             file,
             sampler: Arc::new(sampler),
             servers: Arc::default(),
+            problem: None,
         };
         prometheus.servers();
         prometheus
@@ -188,13 +198,18 @@ impl Prometheus {
                 tracing::info!(servers = names.join(", "), "Prometheus servers configured");
                 self.sampler.set_servers(&servers);
                 self.servers = Arc::new(servers);
+                self.problem = None;
             }
             Some(Err(error)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(
-                    error,
-                    "the Prometheus servers cannot be read; those that were stay"
-                );
+                let problem = Some(error.to_string());
+                if self.problem != problem {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(
+                        error,
+                        "the Prometheus servers cannot be read; those that were stay"
+                    );
+                    self.problem = problem;
+                }
             }
             None => {}
         }

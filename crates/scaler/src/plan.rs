@@ -34,9 +34,10 @@ enum Asked {
     UnfinishedJobs,
 }
 
-/// A report of our own this much younger than its period is preferred to the agent's: only our own
-/// samples span enough time for rates while the agent takes over.
-const OWN_IS_FRESH: u32 = 3;
+/// A report of so many periods' age is one whose next is overdue.
+const OVERDUE: u32 = 3;
+/// One of so many is too old for most triggers.
+const OLD: u32 = 5;
 
 impl Plan {
     pub(crate) fn new(workload: &Arc<Workload>, needs: &Needs, findings: &Findings) -> Self {
@@ -102,15 +103,9 @@ impl Plan {
         })?;
         let own = findings.engines.get(id);
         let agents = of_agent(fleet, &one.node, id);
-        let own_is_fresh = |own: &Arc<EngineReport>| {
-            let fresh = target.endpoint.period * OWN_IS_FRESH;
-            own.answered_at.is_some_and(|at| now.since(at) < fresh)
-        };
         let report = match (own, agents) {
-            (Some(own), _) if own_is_fresh(own) => own,
-            (Some(own), Some(agents)) if own.answered_at > agents.answered_at => own,
-            (_, Some(agents)) => agents,
-            (Some(own), None) => own,
+            (Some(own), Some(agents)) => better(own, agents, target.endpoint.period, now),
+            (Some(only), None) | (None, Some(only)) => only,
             (None, None) => return Err(Unseen::EngineNotAsked),
         };
         Ok(Arc::clone(report))
@@ -162,6 +157,39 @@ impl Asked {
     }
 }
 
+/// The better of two reports of one engine, while its scraping passes from one hand to the other: the
+/// agent's, unless it is overdue or covers less time than our own. Rates and quantiles need that time;
+/// an overdue report that has them is better than a fresh one that cannot have them yet.
+fn better<'a>(
+    own: &'a Arc<EngineReport>,
+    agents: &'a Arc<EngineReport>,
+    period: Duration,
+    now: Timestamp,
+) -> &'a Arc<EngineReport> {
+    let within = |report: &EngineReport, periods: u32| {
+        report
+            .answered_at
+            .is_some_and(|at| now.since(at) < period * periods)
+    };
+    let span = |report: &EngineReport| {
+        let windows = report
+            .readings
+            .iter()
+            .filter_map(|(_, read)| Some(read.ok()?.window));
+        windows.max().unwrap_or(Duration::ZERO)
+    };
+    let take_own = match (within(own, OLD), within(agents, OLD)) {
+        (true, true) => {
+            let overdue = !within(agents, OVERDUE);
+            span(own) > span(agents) || overdue && (span(own) > Duration::ZERO || span(agents).is_zero())
+        }
+        (true, false) => true,
+        (false, true) => false,
+        (false, false) => own.answered_at > agents.answered_at,
+    };
+    if take_own { own } else { agents }
+}
+
 fn of_agent<'a>(fleet: &'a FleetView, node: &str, id: &TargetId) -> Option<&'a Arc<EngineReport>> {
     Some(&fleet.node(node)?.engine(id)?.report)
 }
@@ -171,6 +199,10 @@ fn of_prometheus(query: &PrometheusQuery, result: Option<&Arc<QueryResult>>) -> 
     match (&result.answered, &result.failed) {
         // However old: its time says so, and the trigger says how old is too old.
         (Some(answered), _) => {
+            // A sum over a part of the series is a wrong number, and mostly one that is too small.
+            if let Some(warning) = answered.answer.partial() {
+                return Err(Absent::Failed(format!("the result may be partial: {warning}")));
+            }
             let number = query.number(&answered.answer.data.values())?;
             reading(number, answered.asked_at)
         }
@@ -200,4 +232,76 @@ fn reading(number: f64, at: Timestamp) -> Observed {
         window: Duration::ZERO,
         quality: Quality::Measured,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rheostat_engines::Sleep;
+    use rheostat_reading::{EngineQuantity, Readings};
+
+    use super::*;
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_unix_nanos(second * 1_000_000_000)
+    }
+
+    /// A report that was given at a second and covers so many.
+    fn report(second: u64, span: u64) -> Arc<EngineReport> {
+        let mut readings = Readings::new();
+        readings.put(
+            EngineQuantity::Waiting,
+            1.0,
+            at(second),
+            Duration::ZERO,
+            Quality::Measured,
+        );
+        if span > 0 {
+            let window = Duration::from_secs(span);
+            readings.put(
+                EngineQuantity::RequestRate,
+                1.0,
+                at(second),
+                window,
+                Quality::Derived,
+            );
+        }
+        Arc::new(EngineReport {
+            engine: None,
+            answered_at: Some(at(second)),
+            failure: None,
+            sleep: Sleep::Unknown,
+            readings,
+            notes: Vec::new(),
+        })
+    }
+
+    /// Whether our own report is taken at second 100, with a period of 2 s.
+    fn takes_own(own: (u64, u64), agents: (u64, u64)) -> bool {
+        let (own, agents) = (report(own.0, own.1), report(agents.0, agents.1));
+        Arc::ptr_eq(better(&own, &agents, Duration::from_secs(2), at(100)), &own)
+    }
+
+    #[test]
+    fn the_report_that_knows_more_is_taken_while_scraping_changes_hands() {
+        assert!(!takes_own((99, 60), (99, 60)), "the agent's, where both know all");
+        assert!(
+            !takes_own((99, 2), (98, 60)),
+            "ours after a restart, beside a whole window"
+        );
+        assert!(takes_own((99, 60), (99, 2)), "the agent's after its restart");
+        assert!(
+            !takes_own((99, 0), (93, 60)),
+            "one that has no rates yet does not hide those that are there"
+        );
+        assert!(
+            takes_own((99, 2), (93, 60)),
+            "an overdue one gives way to one with rates"
+        );
+        assert!(
+            takes_own((99, 0), (93, 0)),
+            "where there are only gauges the newer one counts"
+        );
+        assert!(takes_own((99, 0), (80, 60)), "an old one is worth nothing");
+        assert!(!takes_own((80, 60), (99, 0)));
+    }
 }

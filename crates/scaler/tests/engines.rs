@@ -11,7 +11,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use rheostat_cluster::{ContainerPort, Store, StoreWriter, Workload};
-use rheostat_engines::{EngineReport, Sleep};
+use rheostat_engines::{EngineReport, Sleep, Target};
 use rheostat_fleet::{Fleet, FleetWriter};
 use rheostat_prometheus::{Sampler, SamplerOptions, ServersFile};
 use rheostat_proto::engine_report_to_proto;
@@ -82,6 +82,31 @@ impl Fixture {
         let reply = self.keda.clone().get_metrics(metrics(&object, &metric)).await;
         let values = reply.map_err(|status| status.code())?.into_inner().metric_values;
         Ok(values[0].metric_value_float)
+    }
+
+    /// A snapshot of the agent on `node-1`, which has read the engine `target`.
+    fn agent_says(&self, target: &Target, running: f64) {
+        let now = self.clock.now();
+        let mut readings = Readings::new();
+        for (quantity, value) in [
+            (EngineQuantity::Running, running),
+            (EngineQuantity::Waiting, 0.0),
+            (EngineQuantity::Concurrency, running),
+        ] {
+            readings.put(quantity, value, now, Duration::ZERO, Quality::Measured);
+        }
+        let report = EngineReport {
+            engine: Some(rheostat_engines::Engine::Vllm),
+            answered_at: Some(now),
+            failure: None,
+            sleep: Sleep::Awake,
+            readings,
+            notes: Vec::new(),
+        };
+        let mut snapshot = snapshot("node-1", &[]);
+        snapshot.scrapes_engines = true;
+        snapshot.engines = vec![engine_report_to_proto(&target.id().0, &report, now)];
+        self.fleet.put(&snapshot).unwrap();
     }
 
     async fn until(&self, trigger: &[(&str, &str)], expected: f64) {
@@ -202,46 +227,49 @@ async fn an_agents_word_counts_and_the_scaler_stops_asking() {
     assert_eq!(told.len(), 1);
     let target = &told[0];
     assert_eq!(target.owner, "team-a/chat-0");
-    let says = |running: f64| {
-        let now = fixture.clock.now();
-        let mut readings = Readings::new();
-        for (quantity, value) in [
-            (EngineQuantity::Running, running),
-            (EngineQuantity::Waiting, 0.0),
-            (EngineQuantity::Concurrency, running),
-        ] {
-            readings.put(quantity, value, now, Duration::ZERO, Quality::Measured);
-        }
-        let report = EngineReport {
-            engine: Some(rheostat_engines::Engine::Vllm),
-            answered_at: Some(now),
-            failure: None,
-            sleep: Sleep::Awake,
-            readings,
-            notes: Vec::new(),
-        };
-        let mut snapshot = snapshot("node-1", &[]);
-        snapshot.scrapes_engines = true;
-        snapshot.engines = vec![engine_report_to_proto(&target.id().0, &report, now)];
-        fixture.fleet.put(&snapshot).unwrap();
-    };
-    // The scaler's own reading stands until the agent has had time to learn rates; then the agent's.
+    let says = |running| fixture.agent_says(target, running);
     let agents = |value: &Result<f64, Code>| value.is_ok_and(|value| (value - 9.0).abs() < 1e-6);
     let asked = || async {
         says(9.0);
         fixture.value(VLLM).await
     };
     eventually(asked, agents).await.unwrap();
-    let before = engine.scrapes();
-    for _ in 0..40 {
-        says(9.0);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(engine.scrapes(), before, "nobody but the agent asks now");
+    // For a while both ask, so that rates have no gap; then nobody but the agent. A scaler that went on
+    // would ask three times in the time that is watched.
+    let quiet = || async {
+        let before = engine.scrapes();
+        for _ in 0..60 {
+            says(9.0);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        engine.scrapes() == before
+    };
+    eventually(quiet, |quiet| *quiet).await;
     assert!((fixture.value(VLLM).await.unwrap() - 9.0).abs() < 1e-6);
 
     // A silent agent is replaced within seconds; what it said last does not count for ever.
     fixture.until(VLLM, 7.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_agent_asks_the_scaler_never_does() {
+    let engine = engine(0, 7).await;
+    let mut fixture = fixture(None).await;
+    let mut live = snapshot("node-1", &[]);
+    live.scrapes_engines = true;
+    fixture.fleet.put(&live).unwrap();
+    fixture.cluster.apply(served_by(&[&engine], VLLM));
+    let told = || async {
+        fixture.fleet.put(&live).unwrap();
+        fixture.fleet.engines("node-1")
+    };
+    let told = eventually(told, |told| !told.is_empty()).await;
+    for _ in 0..60 {
+        fixture.agent_says(&told[0], 9.0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!((fixture.value(VLLM).await.unwrap() - 9.0).abs() < 1e-6);
+    assert!(engine.scrapes().is_empty(), "{:?}", engine.scrapes());
 }
 
 const QUERY: &[(&str, &str)] = &[

@@ -108,6 +108,7 @@ fn pod(namespace: &str, name: &str, (app, ready): &(String, bool)) -> LabelledPo
         ready_since: None,
         gpus_requested: 0,
         resource_claims: 0,
+        host_network: false,
         ip: None,
         ports: Vec::new(),
         annotations: BTreeMap::new(),

@@ -367,6 +367,7 @@ pub(crate) const JOBS: &str = "/apis/batch/v1/jobs";
 pub(crate) const PODS: &str = "/api/v1/pods";
 pub(crate) const ENDPOINT_SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 pub(crate) const KUEUE_WORKLOADS: &str = "/apis/kueue.x-k8s.io/v1beta2/workloads";
+pub(crate) const LOCAL_QUEUES: &str = "/apis/kueue.x-k8s.io/v1beta2/localqueues";
 
 fn is_known(collection: &str) -> bool {
     let known = [
@@ -379,6 +380,7 @@ fn is_known(collection: &str) -> bool {
         PODS,
         ENDPOINT_SLICES,
         KUEUE_WORKLOADS,
+        LOCAL_QUEUES,
     ];
     known.contains(&collection)
 }

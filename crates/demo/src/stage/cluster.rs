@@ -78,6 +78,7 @@ fn pod(world: &World, namespace: &str, pod: &world::Pod, engine: Option<u16>) ->
         ready_since: ready_since.filter(|_: &Timestamp| pod.is_ready()),
         gpus_requested: 1,
         resource_claims: 0,
+        host_network: false,
         // All pods of the demo are on this machine; their engines differ by port.
         ip: engine.map(|_| IpAddr::V4(Ipv4Addr::LOCALHOST)),
         ports: Vec::new(),

@@ -87,6 +87,7 @@ pub fn pod(namespace: &str, name: &str, node: Option<&str>, ready: bool) -> Pod 
         ready_since: ready.then_some(Timestamp::from_unix_nanos(2)),
         gpus_requested: 1,
         resource_claims: 0,
+        host_network: false,
         ip: None,
         ports: Vec::new(),
         annotations: BTreeMap::new(),

@@ -156,7 +156,7 @@ fn ours(families: Option<&Families>) -> Result<usize> {
         if let Item::Sample(sample) = item? {
             samples += 1;
             sum += sample.value;
-            for (name, value) in sample.labels.iter() {
+            for (name, value) in &sample.labels {
                 letters += name.len() + value.len();
             }
         }

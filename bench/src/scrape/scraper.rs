@@ -82,6 +82,7 @@ fn target(address: &str) -> Result<Target> {
     Ok(Target {
         endpoint: Endpoint {
             address: address.parse()?,
+            pod_uid: String::new(),
             scheme: Scheme::Http,
             path: None,
             bearer: None,

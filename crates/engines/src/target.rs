@@ -23,6 +23,9 @@ pub struct Target {
 pub struct Endpoint {
     /// Address of the pod and port of the engine; never a name.
     pub address: SocketAddr,
+    /// The pod's UID: another pod under the same name and address is another engine, and inherits
+    /// nothing.
+    pub pod_uid: String,
     /// Whether the connection is protected.
     pub scheme: Scheme,
     /// Path of the metrics page, with its leading `/`; `None` for the engine's own, or those that
@@ -111,6 +114,7 @@ impl Target {
         text(&mut out, "rheostat target 1");
         text(&mut out, owner);
         text(&mut out, &endpoint.address.to_string());
+        text(&mut out, &endpoint.pod_uid);
         match &endpoint.scheme {
             Scheme::Http => out.push(0),
             Scheme::Https {
@@ -237,6 +241,7 @@ mod tests {
         Target {
             endpoint: Endpoint {
                 address: SocketAddr::from(([10, 0, 0, 7], 8000)),
+                pod_uid: "0b5c1f8e".into(),
                 scheme: Scheme::Http,
                 path: None,
                 bearer: Some(Secret::new("hush".into())),
@@ -279,14 +284,15 @@ mod tests {
     fn a_name_stays_what_it_is() {
         assert_eq!(
             target().id().0,
-            "team-a/llm-0@10.0.0.7:8000#3cd2d079a51f18d64cc301ec4a97094d"
+            "team-a/llm-0@10.0.0.7:8000#3f6024a20d3ef9f31a91f6c4e407b6ad"
         );
         assert!(!target().id().0.contains("hush"));
     }
 
     #[test]
     fn each_part_of_a_target_is_in_its_name() {
-        let changes: [fn(&mut Target); 9] = [
+        let changes: [fn(&mut Target); 10] = [
+            |target| target.endpoint.pod_uid = "another".into(),
             |target| target.endpoint.path = Some(String::new()),
             |target| target.endpoint.bearer = None,
             |target| target.endpoint.engine = EngineChoice::Named(Engine::Vllm),

@@ -106,6 +106,7 @@ mod tests {
         Arc::new(Target {
             endpoint: Endpoint {
                 address: ([10, 0, 0, 7], port).into(),
+                pod_uid: "uid".into(),
                 scheme: Scheme::Https {
                     ca_pem: Some("x".repeat(ca_bytes)),
                     server_name: None,

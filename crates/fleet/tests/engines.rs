@@ -28,6 +28,7 @@ impl World {
         let target = Arc::new(Target {
             endpoint: Endpoint {
                 address: ([10, 0, 0, 7], 8000).into(),
+                pod_uid: "uid".into(),
                 scheme: Scheme::Http,
                 path: None,
                 bearer: None,

@@ -190,6 +190,7 @@ fn engine(port: u16) -> Arc<Target> {
     Arc::new(Target {
         endpoint: Endpoint {
             address: ([10, 0, 0, 7], port).into(),
+            pod_uid: "uid".into(),
             scheme: Scheme::Http,
             path: None,
             bearer: None,

@@ -62,6 +62,8 @@ pub const LONGEST_TARGET_ID: usize = 640;
 
 /// Names in Kubernetes and of hosts.
 const LONGEST_NAME: usize = 253;
+/// A UID has 36 characters; that of a static pod is a hash of 32.
+const LONGEST_UID: usize = 64;
 const LONGEST_PATH: usize = 1024;
 /// Names of models and adapters.
 const LONGEST_MODEL: usize = 512;
@@ -87,6 +89,7 @@ pub fn engine_target_to_proto(id: &TargetId, target: &Target) -> agent::EngineTa
         pod: pod.to_owned(),
         address: endpoint.address.ip().to_string(),
         port: endpoint.address.port().into(),
+        pod_uid: endpoint.pod_uid.clone(),
         path: text(&endpoint.path),
         bearer_token: endpoint
             .bearer
@@ -129,6 +132,7 @@ pub fn engine_target_from_proto(wire: &agent::EngineTarget) -> Result<Target, Ma
     for (key, text, limit) in [
         ("namespace", &wire.namespace, LONGEST_NAME),
         ("pod", &wire.pod, LONGEST_NAME),
+        ("pod_uid", &wire.pod_uid, LONGEST_UID),
         ("path", &wire.path, LONGEST_PATH),
         ("ca_pem", &wire.ca_pem, LONGEST_CA),
         ("server_name", &wire.server_name, LONGEST_NAME),
@@ -150,6 +154,7 @@ pub fn engine_target_from_proto(wire: &agent::EngineTarget) -> Result<Target, Ma
     Ok(Target {
         endpoint: Endpoint {
             address: address(wire)?,
+            pod_uid: wire.pod_uid.clone(),
             scheme: scheme(wire)?,
             path: path(&wire.path)?,
             bearer: bearer(&wire.bearer_token)?,

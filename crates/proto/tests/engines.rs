@@ -53,9 +53,11 @@ prop_compose! {
         bearer in proptest::option::of("[!-~]{1,60}"),
         engine in choice(),
         period in 500u64..=60_000,
+        pod_uid in "[0-9a-f-]{0,36}",
     ) -> Endpoint {
         Endpoint {
             address: SocketAddr::new(ip, port),
+            pod_uid,
             scheme,
             path,
             bearer: bearer.map(Secret::new),

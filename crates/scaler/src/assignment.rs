@@ -112,6 +112,7 @@ mod tests {
         let target = Target {
             endpoint: Endpoint {
                 address: SocketAddr::from(([10, 0, 0, 1], port)),
+                pod_uid: "uid".into(),
                 scheme: Scheme::Http,
                 path: None,
                 bearer: None,

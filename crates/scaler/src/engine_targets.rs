@@ -146,6 +146,7 @@ impl Shared {
         Ok(Target {
             endpoint: Endpoint {
                 address: SocketAddr::new(ip, port),
+                pod_uid: pod.uid.clone(),
                 scheme: self.scheme.clone(),
                 path,
                 bearer: self.bearer.clone(),

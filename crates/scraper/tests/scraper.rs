@@ -33,6 +33,7 @@ fn target(server: &Server) -> Target {
     Target {
         endpoint: Endpoint {
             address: server.address,
+            pod_uid: "uid".into(),
             scheme: Scheme::Http,
             path: Some("/metrics".into()),
             bearer: None,

@@ -70,6 +70,9 @@ pub struct EngineTarget {
     /// Time between two scrapes.
     #[prost(uint32, tag = "17")]
     pub period_millis: u32,
+    /// UID of the pod: another pod under the same name and address inherits nothing.
+    #[prost(string, tag = "18")]
+    pub pod_uid: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Snapshot {

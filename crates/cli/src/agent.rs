@@ -9,6 +9,7 @@ use rheostat_agent::{
 };
 use rheostat_gpu::SamplerOptions;
 use rheostat_reading::Clock;
+use rheostat_transport::ServerSecurity;
 
 use crate::inquiries::Switch;
 use crate::security::server_arguments;
@@ -159,6 +160,12 @@ pub(crate) fn run(arguments: AgentArguments) -> anyhow::Result<()> {
             engines: arguments.engines.options(),
             ..defaults
         };
+        if options.engines.is_some() && matches!(options.grpc_security, ServerSecurity::Plaintext) {
+            tracing::warn!(
+                "the gRPC port is plaintext and engines are scraped: whoever reaches it can have this agent \
+                 fetch metrics from pods; use TLS with --tls-client-ca, or --engine-scraping off"
+            );
+        }
         rheostat_agent::run(options, gpus, Clock::system(), shutdown).await?;
         Ok(())
     })

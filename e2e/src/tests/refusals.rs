@@ -46,7 +46,10 @@ const REFUSALS: &[Refusal] = &[
     refusal(
         "no-signal",
         &[("target", "80")],
-        &["signal or profile is missing", "allowed: signal: gpu.utilization"],
+        &[
+            "signal, expression or profile is missing",
+            "allowed: signal: gpu.utilization",
+        ],
     ),
     refusal(
         "no-target",
@@ -89,13 +92,14 @@ const REFUSALS: &[Refusal] = &[
         &["signal is \"gpu.magic\"", "allowed: signal: gpu.utilization"],
     ),
     refusal(
-        "later-signal",
-        &[("signal", "engine.waiting"), ("target", "5")],
+        "address-for-a-name",
         &[
-            "signal is \"engine.waiting\"",
-            "needs engine metrics",
-            "Use a gpu.* signal",
+            ("signal", "prometheus"),
+            ("target", "5"),
+            ("query", "sum(queue)"),
+            ("prometheus", "http://prometheus:9090"),
         ],
+        &["prometheus is \"http://prometheus:9090\""],
     ),
     refusal(
         "unknown-profile",
@@ -103,12 +107,9 @@ const REFUSALS: &[Refusal] = &[
         &["profile is \"vlm\"", "vllm"],
     ),
     refusal(
-        "engine-of-the-peer",
-        &[("vllmEndpoint", "http://localhost:8000/metrics")],
-        &[
-            "vllmEndpoint is \"http://localhost:8000/metrics\"",
-            "Use profile: vllm",
-        ],
+        "path-that-leads-elsewhere",
+        &[("profile", "vllm"), ("path", "http://elsewhere/metrics")],
+        &["path", "never an address"],
     ),
     refusal(
         "metric-type-in-the-metadata",

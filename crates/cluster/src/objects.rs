@@ -273,10 +273,13 @@ impl KueueWorkloadObject {
             && !holds("Finished")
     }
 
-    /// GPUs of all its pods.
-    pub(crate) fn gpus(&self) -> u32 {
+    /// GPUs of all its pods; `None` where a number of GPUs cannot be read: that is not none.
+    pub(crate) fn gpus(&self) -> Option<u32> {
+        let sets = &self.spec.pod_sets;
         let of_set = |set: &PodSetObject| set.template.spec.gpus().saturating_mul(set.count);
-        self.spec.pod_sets.iter().map(of_set).fold(0, u32::saturating_add)
+        sets.iter()
+            .all(|set| set.template.spec.gpus_are_read())
+            .then(|| sets.iter().map(of_set).fold(0, u32::saturating_add))
     }
 }
 
@@ -341,6 +344,16 @@ impl PodSpec {
                 port: port.container_port,
             })
             .collect()
+    }
+
+    /// Whether every number of GPUs is one.
+    fn gpus_are_read(&self) -> bool {
+        let mut limits = self
+            .containers
+            .iter()
+            .chain(&self.init_containers)
+            .flat_map(|container| &container.resources.limits);
+        limits.all(|(name, amount)| !is_gpu(name) || quantity::parse(amount).is_some())
     }
 
     /// GPUs that the scheduler sets aside: those of all containers that run side by side, or of
@@ -411,11 +424,12 @@ fn quantities<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, S
     }
     let amounts = Option::<BTreeMap<String, Amount>>::deserialize(source)?.unwrap_or_default();
     let text = |(name, amount)| match amount {
-        Amount::Text(text) => Some((name, text)),
-        Amount::Number(number) => Some((name, number.to_string())),
-        Amount::Other(_) => None,
+        Amount::Text(text) => (name, text),
+        Amount::Number(number) => (name, number.to_string()),
+        // No quantity: what asks for it finds that out, and one odd object does not spoil the list.
+        Amount::Other(_) => (name, "not a quantity".to_owned()),
     };
-    Ok(amounts.into_iter().filter_map(text).collect())
+    Ok(amounts.into_iter().map(text).collect())
 }
 
 #[cfg(test)]
@@ -473,13 +487,19 @@ mod tests {
             .unwrap();
             read.gpus()
         };
-        assert_eq!(workload(serde_json::json!("4")), 8);
-        assert_eq!(workload(serde_json::json!(4)), 8);
-        assert_eq!(
-            workload(serde_json::json!([4])),
-            0,
-            "one odd object does not spoil the list"
-        );
+        assert_eq!(workload(serde_json::json!("4")), Some(8));
+        assert_eq!(workload(serde_json::json!(4)), Some(8));
+        for odd in [
+            serde_json::json!([4]),
+            serde_json::json!("four"),
+            serde_json::json!(null),
+        ] {
+            assert_eq!(
+                workload(odd),
+                None,
+                "what cannot be read is not none, and spoils no list"
+            );
+        }
     }
 
     #[test]

@@ -32,8 +32,9 @@ pub struct LocalQueue {
 pub struct Work {
     /// Kueue's Workloads: jobs of any kind.
     pub workloads: u32,
-    /// GPUs and partitions that their pods ask for together.
-    pub gpus: u32,
+    /// GPUs and partitions that their pods ask for together; `None` where one of them asks for a number
+    /// that cannot be read.
+    pub gpus: Option<u32>,
     /// The last moment at which this was known to be true.
     pub as_of: Timestamp,
 }
@@ -65,7 +66,7 @@ struct Board {
 struct Item {
     queue: String,
     waits: bool,
-    gpus: u32,
+    gpus: Option<u32>,
 }
 
 /// Kueue's API group.
@@ -132,7 +133,7 @@ impl QueueWatch {
         }
         let mut work = Work {
             workloads: 0,
-            gpus: 0,
+            gpus: Some(0),
             as_of,
         };
         let waiting = board
@@ -141,7 +142,8 @@ impl QueueWatch {
             .filter(|item| item.waits && item.queue == queue.name);
         for item in waiting {
             work.workloads = work.workloads.saturating_add(1);
-            work.gpus = work.gpus.saturating_add(item.gpus);
+            let together = work.gpus.zip(item.gpus);
+            work.gpus = together.map(|(all, more)| all.saturating_add(more));
         }
         Ok(work)
     }

@@ -114,7 +114,7 @@ async fn until_work(queues: &QueueWatch, queue: &LocalQueue, expected: (u32, u32
     let sees = |found: &Result<Work, String>| {
         found
             .as_ref()
-            .is_ok_and(|work| (work.workloads, work.gpus) == expected)
+            .is_ok_and(|work| (work.workloads, work.gpus) == (expected.0, Some(expected.1)))
     };
     until(queues, queue, &format!("{expected:?}"), sees).await;
 }
@@ -214,6 +214,6 @@ async fn only_what_waits_in_a_local_queue_counts() {
     .await;
     assert_eq!(
         queues.work(&queue).map(|work| (work.workloads, work.gpus)),
-        Ok((1, 1))
+        Ok((1, Some(1)))
     );
 }

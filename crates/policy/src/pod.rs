@@ -48,7 +48,10 @@ pub(crate) fn pod_result(trigger: &Trigger, now: Timestamp, pod: &PodInput) -> P
                         })
                     }),
                 }),
-                known => Ok(known.number().unwrap_or_default()),
+                known => known.number().ok_or_else(|| PodUnknown::Expression {
+                    reason: "the expression is a condition, not a number".into(),
+                    lasting: true,
+                }),
             })
         }
         Load::OverWorkload(_) => None,

@@ -218,7 +218,9 @@ fn of_queue(work: Option<&Result<Work, String>>, count: KueueCount) -> Observed 
         .map_err(|reason| Absent::Failed(reason.clone()))?;
     let number = match count {
         KueueCount::Workloads => work.workloads,
-        KueueCount::Gpus => work.gpus,
+        KueueCount::Gpus => work.gpus.ok_or_else(|| {
+            Absent::Failed("a Workload that waits asks for a number of GPUs that cannot be read".into())
+        })?,
     };
     reading(f64::from(number), work.as_of)
 }

@@ -3,7 +3,7 @@ use crate::{Amount, Unit, amount::WrongUnit};
 macro_rules! units {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
         pub struct $name(pub f64);
 
         impl $name {

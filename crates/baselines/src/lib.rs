@@ -1,0 +1,1 @@
+//! The autoscalers of others as baselines, each faithful to its source.

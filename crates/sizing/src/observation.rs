@@ -1,0 +1,189 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What is seen of a workload at one moment: everything that a decision may rest on.
+///
+/// It is plain data, so that the live scaler, the simulator and a replay of the decision log hand the
+/// very same thing to the very same code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The moment.
+    pub now: Timestamp,
+    /// `spec.replicas` of the scale target: what is asked for now.
+    pub replicas: u32,
+    /// The pods of the scale target. Finished ones are left out; replicas that were asked for and have
+    /// no pod yet are not listed, only counted in [`Self::replicas`].
+    pub pods: Vec<Replica>,
+    /// Requests that wait in front of the workload, where something in front of it tells (a gateway);
+    /// `None` where nothing does.
+    pub queued_outside: Option<Count>,
+    /// What the schedule asks for at this moment.
+    pub schedule: Schedule,
+    /// At most so many replicas fit what the GPU pool leaves to this workload; `None` without a pool.
+    pub pool: Option<u32>,
+}
+
+/// What a schedule asks for at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// At least so many replicas.
+    pub floor: Option<u32>,
+    /// At most so many; it holds against any floor.
+    pub ceiling: Option<u32>,
+    /// A blackout: the replica count stays as it is.
+    pub frozen: bool,
+}
+
+/// One pod of the workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replica {
+    /// The pod's name.
+    pub name: Arc<str>,
+    /// Product name of its GPUs; empty where it is not known.
+    pub hardware: Arc<str>,
+    /// When the pod was created.
+    pub created: Timestamp,
+    /// How far it has come.
+    pub stage: Stage,
+    /// When it reached each stage, as far as it has come and Kubernetes tells.
+    pub milestones: Milestones,
+    /// What its engine says; `None` where nothing current is known. Only looked at while it is ready.
+    pub serving: Option<Serving>,
+    /// Busy time of its GPUs, where known.
+    pub gpu_utilization: Option<Ratio>,
+    /// Power draw of its GPUs together, where known.
+    pub power: Option<rheostat_reading::Watts>,
+}
+
+/// How far a pod has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Without a node.
+    Pending,
+    /// On a node, not ready for the first time yet.
+    Starting,
+    /// Serving.
+    Ready,
+    /// It has been ready and is not now, or its engine sleeps: no capacity, and not known when it will be.
+    Unready,
+    /// Being deleted.
+    Terminating,
+}
+
+/// When a pod passed the stages of its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Milestones {
+    /// It got a node (`PodScheduled`).
+    pub scheduled: Option<Timestamp>,
+    /// Its image was there and its container ran (`containerStatuses[].state.running.startedAt`).
+    pub started: Option<Timestamp>,
+    /// It became ready for the first time that was seen (`Ready`).
+    pub ready: Option<Timestamp>,
+}
+
+/// What an engine says of itself, in the vocabulary of `engine.*` signals.
+///
+/// Each number is `None` where the engine does not report it or the reading is too old: never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Serving {
+    /// When it was read.
+    pub taken_at: Timestamp,
+    /// What rates and latencies cover.
+    pub window: Duration,
+    /// Requests that wait for a place in the batch.
+    pub waiting: Option<Count>,
+    /// Requests in the batch.
+    pub running: Option<Count>,
+    /// Part of the KV cache in use.
+    pub kv_cache_usage: Option<Ratio>,
+    /// Tokens that fit the KV cache.
+    pub kv_tokens: Option<Count>,
+    /// Requests that fit the batch.
+    pub max_sequences: Option<Count>,
+    /// Requests finished per second.
+    pub request_rate: Option<PerSecond>,
+    /// Prompt tokens computed per second.
+    pub prompt_token_rate: Option<PerSecond>,
+    /// Tokens generated per second.
+    pub generation_token_rate: Option<PerSecond>,
+    /// Mean prompt length of finished requests.
+    pub prompt_tokens_mean: Option<Count>,
+    /// Mean answer length of finished requests.
+    pub generation_tokens_mean: Option<Count>,
+    /// Requests thrown out of the batch per second.
+    pub preemption_rate: Option<PerSecond>,
+    /// Time to the first token.
+    pub ttft: Option<Latency>,
+    /// Time between two tokens.
+    pub itl: Option<Latency>,
+    /// Time of a whole request.
+    pub e2e: Option<Latency>,
+}
+
+/// A latency over a window. Absent as a whole where nothing was measured in it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Mean.
+    pub mean: Seconds,
+    /// Median.
+    pub p50: Seconds,
+    /// 90th percentile.
+    pub p90: Seconds,
+    /// 95th percentile.
+    pub p95: Seconds,
+    /// 99th percentile.
+    pub p99: Seconds,
+}
+
+impl Latency {
+    /// The part that took at most `limit`, interpolated between the quantiles; what lies beyond the last
+    /// known quantile is split where the distribution's last known slope would reach the limit.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Ratio {
+        let limit = limit.as_secs_f64();
+        let points = [
+            (0.0, 0.0),
+            (self.p50.0, 0.5),
+            (self.p90.0, 0.9),
+            (self.p95.0, 0.95),
+            (self.p99.0, 0.99),
+        ];
+        for pair in points.windows(2) {
+            let ((from, low), (to, high)) = (pair[0], pair[1]);
+            if limit < to {
+                let part = if to > from {
+                    (limit - from).max(0.0) / (to - from)
+                } else {
+                    0.0
+                };
+                return Ratio(low + (high - low) * part);
+            }
+        }
+        Ratio(1.0)
+    }
+}
+
+impl Serving {
+    /// Waiting and running requests; `None` unless both are known.
+    #[must_use]
+    pub fn in_flight(&self) -> Option<Count> {
+        Some(Count(self.waiting?.0 + self.running?.0))
+    }
+}
+
+impl Observation {
+    /// Pods that serve.
+    pub fn ready(&self) -> impl Iterator<Item = &Replica> {
+        self.pods.iter().filter(|pod| pod.stage == Stage::Ready)
+    }
+
+    /// How many pods serve.
+    #[must_use]
+    pub fn ready_count(&self) -> u32 {
+        u32::try_from(self.ready().count()).unwrap_or(u32::MAX)
+    }
+}

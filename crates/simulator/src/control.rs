@@ -27,6 +27,11 @@ pub trait Controller: fmt::Debug + Send {
 
     /// How many replicas there are to be from now on; `None` leaves them as they are.
     fn decide(&mut self, observation: &Observation) -> Option<u32>;
+
+    /// The decision that the last number rests on, with its reasons, where there is one.
+    fn decision(&self) -> Option<&Decision> {
+        None
+    }
 }
 
 /// Answers the triggers of one ScaledObject.

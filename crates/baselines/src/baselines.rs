@@ -1,0 +1,11 @@
+//! One file for each project that an autoscaler comes from.
+
+pub(crate) mod concurrency;
+pub(crate) mod demand;
+pub(crate) mod fixed;
+pub(crate) mod hpa;
+pub(crate) mod knative;
+pub(crate) mod llm_d;
+pub(crate) mod oracle;
+pub(crate) mod peer;
+pub(crate) mod production_stack;

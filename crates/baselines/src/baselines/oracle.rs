@@ -1,0 +1,144 @@
+//! Told the truth: the requests that will have come by the time that a replica asked for now serves.
+//!
+//! Not an autoscaler of anybody, but an upper bound on what the optimum costs: it runs in the same simulator
+//! as everyone else, so what it spends can be spent. Ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_reading::Timestamp;
+use rheostat_simulator::{Control, Controller};
+use rheostat_sizing::Observation;
+
+use crate::baseline::{Baseline, BaselineError, Knowledge};
+use crate::bounds::{Bounds, bounds_parameters, round_up};
+use crate::context::Context;
+use crate::foresight::{Bin, Foresight};
+use crate::parameter::{Chosen, Parameter};
+
+/// How often it looks; also how late its decision may be, so it looks that much further ahead.
+const PERIOD: Duration = Duration::from_secs(10);
+
+pub(crate) fn baseline(context: &Context) -> Baseline {
+    let [floor, cap] = bounds_parameters(context);
+    Baseline {
+        name: "oracle",
+        source: "ours; after the look-ahead of Lu and Chen, arXiv 1112.0442: beyond one cold start it is worthless",
+        description: "Told the true arrivals one cold start ahead: the most that any moment until then needs.",
+        knowledge: Knowledge::Future,
+        parameters: vec![
+            Parameter::number(
+                "utilization",
+                "part of a replica's fastest steady state within the SLO that is used",
+                0.8,
+                (0.05, 1.0),
+                &[0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+            ),
+            Parameter::whole(
+                "bin_seconds",
+                "over which time arrivals are averaged",
+                30,
+                (1, 3600),
+                &[10, 30, 60, 120],
+            ),
+            Parameter::whole(
+                "keep_seconds",
+                "how long a replica is kept beyond what is needed, on top of the cold start",
+                0,
+                (0, 86_400),
+                &[0, 60, 180, 600],
+            ),
+            floor,
+            cap,
+        ],
+        builder: build,
+    }
+}
+
+fn build(chosen: &Chosen, context: &Context) -> Result<Control, BaselineError> {
+    let foresight = context
+        .foresight
+        .clone()
+        .ok_or_else(|| BaselineError::NoForesight {
+            baseline: chosen.baseline(),
+        })?;
+    let width = chosen.seconds("bin_seconds")?.max(foresight.width());
+    let utilization = chosen.number("utilization")?;
+    let replicas = needs(&foresight, width, context)
+        .into_iter()
+        .map(|need| round_up(need / utilization))
+        .collect();
+    Ok(Control::Direct(Box::new(Oracle {
+        foresight,
+        width,
+        replicas,
+        ahead: context.cold_start + PERIOD,
+        keep: chosen.seconds("keep_seconds")?,
+        bounds: chosen.bounds()?,
+    })))
+}
+
+#[derive(Debug)]
+struct Oracle {
+    foresight: Arc<Foresight>,
+    width: Duration,
+    /// What each bin needs.
+    replicas: Vec<u32>,
+    ahead: Duration,
+    keep: Duration,
+    bounds: Bounds,
+}
+
+impl Oracle {
+    fn bin(&self, moment: Timestamp) -> usize {
+        (moment.since(self.foresight.start()).as_nanos() / self.width.as_nanos()) as usize
+    }
+}
+
+impl Controller for Oracle {
+    fn period(&self) -> Duration {
+        PERIOD
+    }
+
+    /// The most that any moment needs from now until a replica asked for at the next look would serve. A
+    /// replica that is needed again within a cold start stays, since starting it anew costs as much.
+    fn decide(&mut self, observation: &Observation) -> Option<u32> {
+        let from = self.bin(observation.now.minus(self.keep));
+        let to = self.bin(observation.now.plus(self.ahead));
+        let last = self.replicas.len().min(to.saturating_add(1));
+        let need = self.replicas.get(from..last).unwrap_or_default();
+        Some(self.bounds.clamp(need.iter().copied().max().unwrap_or(0)))
+    }
+}
+
+/// How many replicas each bin of `width` keeps busy, as a real number: its arrivals over what a replica
+/// finishes in its fastest steady state within the SLO, for requests of the bin's shape.
+pub(crate) fn needs(foresight: &Foresight, width: Duration, context: &Context) -> Vec<f64> {
+    let bins_each = (width.as_nanos() / foresight.width().as_nanos()).max(1) as usize;
+    let seconds = foresight.width().as_secs_f64() * bins_each as f64;
+    foresight
+        .bins()
+        .chunks(bins_each)
+        .map(|bins| {
+            let mut sum = Bin::default();
+            for bin in bins {
+                sum.add(*bin);
+            }
+            replicas_busy(sum, seconds, context)
+        })
+        .collect()
+}
+
+/// How many replicas it keeps busy if `arrivals` come in `seconds`.
+pub(crate) fn replicas_busy(arrivals: Bin, seconds: f64, context: &Context) -> f64 {
+    if arrivals.requests <= 0.0 || seconds <= 0.0 {
+        return 0.0;
+    }
+    let operation = context.engine.best_operation(
+        arrivals.prompt_tokens / arrivals.requests,
+        arrivals.output_tokens / arrivals.requests,
+        context.slo.ttft,
+        context.slo.itl,
+    );
+    arrivals.requests / seconds / operation.rate.0
+}

@@ -1,0 +1,161 @@
+//! Those that act through KEDA and the HPA, in a closed loop with both.
+
+use rheostat_baselines::Settings;
+
+use crate::support::{Cluster, Load, build, observation};
+use rheostat_simulator::{Control, TriggerAnswer};
+
+fn cluster(name: &str, settings: &Settings) -> Cluster {
+    Cluster::new(build(name, settings))
+}
+
+fn values(name: &str, settings: &Settings, loads: &[Load]) -> Vec<TriggerAnswer> {
+    let Control::Keda { mut scaler, .. } = build(name, settings) else {
+        panic!("{name} does not act through KEDA");
+    };
+    scaler.observe(&observation(0.0, u32::try_from(loads.len()).unwrap(), loads));
+    (0..scaler.targets().len())
+        .map(|trigger| scaler.answer(trigger))
+        .collect()
+}
+
+fn waiting(waiting: &[f64]) -> Vec<Load> {
+    waiting
+        .iter()
+        .map(|waiting| Load {
+            waiting: *waiting,
+            running: 64.0,
+            kv_cache: 0.12,
+            ..Load::default()
+        })
+        .collect()
+}
+
+/// peer-and-users.md B1.6: vLLM takes its memory at the start, so the value says nothing of load, and
+/// ceil(90/80) is 2 for ever.
+#[test]
+fn the_peers_memory_profile_stays_at_two() {
+    let mut cluster = cluster("peer-vllm-inference", &Settings::new());
+    cluster.run(3600, |second| if second < 1800 { 100.0 } else { 0.0 });
+    assert_eq!(cluster.most(0, 3600), 2);
+    assert_eq!(cluster.least(60, 3600), 2, "idle for half an hour");
+}
+
+/// peer-and-users.md B2: ten pods with 20 waiting each and a target of 5 become four, since one pod's
+/// queue is taken for everyone's.
+#[test]
+fn the_peers_queue_profile_divides_one_pods_queue_by_all() {
+    let answers = values("peer-vllm-queue-depth", &Settings::new(), &waiting(&[20.0; 10]));
+    assert_eq!(
+        answers,
+        [TriggerAnswer::Value {
+            value: 20.0,
+            active: true
+        }]
+    );
+    // One waiting request does not activate: strictly above 1.
+    let one = values("peer-vllm-queue-depth", &Settings::new(), &waiting(&[1.0]));
+    assert_eq!(
+        one,
+        [TriggerAnswer::Value {
+            value: 1.0,
+            active: false
+        }]
+    );
+    assert!(matches!(
+        values("peer-vllm-queue-depth", &Settings::new(), &[])[..],
+        [TriggerAnswer::Error(_)]
+    ));
+}
+
+/// The tutorial's query has one series a pod, and KEDA's Prometheus scaler wants one in all.
+#[test]
+fn production_stacks_bare_query_stops_at_two_pods() {
+    let bare = values("production-stack", &Settings::new(), &waiting(&[9.0, 9.0]));
+    assert!(matches!(&bare[0], TriggerAnswer::Error(reason) if reason.contains("multiple elements")));
+    let sum = values(
+        "production-stack",
+        &Settings::new().with("query", "sum"),
+        &waiting(&[9.0, 9.0]),
+    );
+    assert_eq!(
+        sum[0],
+        TriggerAnswer::Value {
+            value: 18.0,
+            active: true
+        }
+    );
+    let load = |_| 80.0;
+    let mut stuck = cluster("production-stack", &Settings::new());
+    stuck.run(1200, load);
+    let mut summed = cluster("production-stack", &Settings::new().with("query", "sum"));
+    summed.run(1200, load);
+    assert!(
+        stuck.most(0, 1200) < summed.most(0, 1200),
+        "{} {}",
+        stuck.most(0, 1200),
+        summed.most(0, 1200)
+    );
+}
+
+/// llm-d-autoscaling 3c06c88: one pod per 180 s, and with `AverageValue` the KV trigger can ask for two.
+#[test]
+fn llm_ds_blueprint_adds_one_pod_in_three_minutes() {
+    let mut cluster = cluster("llm-d-blueprint", &Settings::new());
+    cluster.run(900, |_| 200.0);
+    assert!(cluster.last().replicas <= 1 + 900 / 180, "{:?}", cluster.last());
+    assert!(cluster.last().replicas >= 4, "{:?}", cluster.last());
+}
+
+/// llm-d-autoscaling PR 1019, docs/design/hpa-overshoot.md: 100 requests a second come, a pod does 10 and
+/// takes 60 s to start, the target is 250. `Value` multiplies by the pods at each sync, far beyond the ten
+/// that are needed; the demonstration multiplies by all replicas and gets to 22,745, where the real HPA
+/// multiplies by the ready ones.
+#[test]
+fn value_on_a_queue_runs_away_where_average_value_overshoots() {
+    let peak = |name, target| {
+        let context = rheostat_baselines::Context {
+            max_replicas: 50_000,
+            ..crate::support::context()
+        };
+        let settings = Settings::new().with(target, 250.0);
+        let baseline = rheostat_baselines::find(name, &context).unwrap();
+        let mut cluster = Cluster::new(baseline.build(&settings, &context).unwrap());
+        cluster.slots = 10.0;
+        cluster.service_seconds = 1.0;
+        cluster.run(900, |_| 100.0);
+        cluster.most(0, 900)
+    };
+    let by_value = peak("llm-d-queue-value", "target_waiting");
+    let by_average = peak("keda-concurrency", "target_requests");
+    assert!(by_value > 100, "ten are needed, {by_value} are there");
+    assert!(by_average <= 30, "{by_average}");
+}
+
+/// policies.md 0.4 and A11: a busy GPU is at 100 % with one request as with many, so the HPA goes to its
+/// limit for a load that two replicas carry.
+#[test]
+fn gpu_utilisation_says_busy_not_how_busy() {
+    let mut cluster = cluster("hpa-gpu-utilization", &Settings::new());
+    cluster.run(3600, |_| 20.0);
+    assert_eq!(cluster.last().replicas, 50, "two would do: {:?}", cluster.last());
+}
+
+/// GKE's samples: `num_requests_waiting` against an AverageValue of 5.
+#[test]
+fn gkes_queue_goes_up_under_load_and_down_after() {
+    let mut cluster = cluster("gke-queue-size", &Settings::new());
+    cluster.run(2400, |second| if second < 1200 { 60.0 } else { 1.0 });
+    assert!(cluster.most(0, 1200) >= 4, "{}", cluster.most(0, 1200));
+    assert_eq!(cluster.last().replicas, 1);
+}
+
+#[test]
+fn concurrency_settles_at_what_the_target_says() {
+    let mut cluster = cluster("keda-concurrency", &Settings::new());
+    cluster.run(1500, |_| 40.0);
+    // 40 a second for 4 s are 160 in flight: ten replicas at 16.
+    assert_eq!(cluster.last().replicas, 10, "{:?}", cluster.last());
+    cluster.run(2400, |_| 0.0);
+    assert_eq!(cluster.last().replicas, 1);
+}

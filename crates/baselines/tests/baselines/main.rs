@@ -1,0 +1,7 @@
+//! Each autoscaler against the worked example of its source, and on a small cluster.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod catalogue;
+mod keda;
+mod knative;
+mod support;

@@ -154,8 +154,10 @@ fn gkes_queue_goes_up_under_load_and_down_after() {
 fn concurrency_settles_at_what_the_target_says() {
     let mut cluster = cluster("keda-concurrency", &Settings::new());
     cluster.run(1500, |_| 40.0);
-    // 40 a second for 4 s are 160 in flight: ten replicas at 16.
-    assert_eq!(cluster.last().replicas, 10, "{:?}", cluster.last());
+    // 40 a second for 4 s are 160 in flight: ten replicas at 16. Coming down from what had piled up during
+    // the start, it stays at eleven: 160 / (11 * 16) is 0.909, within the HPA's tolerance.
+    assert!(cluster.most(0, 600) > 11, "{}", cluster.most(0, 600));
+    assert_eq!(cluster.last().replicas, 11, "{:?}", cluster.last());
     cluster.run(2400, |_| 0.0);
     assert_eq!(cluster.last().replicas, 1);
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use rheostat_kubescale::keda::InvalidScaledObject;
-use rheostat_simulator::Control;
+use rheostat_simulator::{Control, InvalidEngine};
 
 use crate::context::Context;
 use crate::parameter::{Chosen, Parameter, Settings};
@@ -35,7 +35,7 @@ pub enum Knowledge {
 pub(crate) type Builder = fn(&Chosen, &Context) -> Result<Control, BaselineError>;
 
 /// Why a baseline cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BaselineError {
     /// There is none of this name.
     #[error("baseline is {name:?}; allowed is one of {allowed}")]
@@ -83,6 +83,9 @@ pub enum BaselineError {
         /// What it may be.
         allowed: &'static str,
     },
+    /// The engine cannot be.
+    #[error("context: {0}")]
+    Engine(#[source] InvalidEngine),
     /// KEDA would refuse what it is configured as.
     #[error("{baseline}: {source}")]
     Object {

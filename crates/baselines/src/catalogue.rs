@@ -1,5 +1,8 @@
 use crate::baseline::{Baseline, BaselineError};
-use crate::baselines::{concurrency, demand, fixed, hpa, knative, llm_d, oracle, peer, production_stack};
+use crate::baselines::{
+    aibrix, concurrency, demand, fixed, hpa, kaito, knative, llm_d, oracle, peer, production_stack,
+    ray_serve, wva,
+};
 use crate::context::Context;
 
 /// Every baseline, for this workload; the same context gives the same list in the same order.
@@ -21,6 +24,12 @@ pub fn catalogue(context: &Context) -> Vec<Baseline> {
         llm_d::queue_value(context),
         production_stack::baseline(context),
         knative::baseline(context),
+        aibrix::apa(context),
+        aibrix::kpa(context),
+        wva::saturation::baseline(context),
+        wva::tokens::baseline(context),
+        ray_serve::baseline(context),
+        kaito::baseline(context),
         concurrency::baseline(context),
         demand::baseline(context),
         oracle::baseline(context),

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rheostat_simulator::EngineModel;
 use rheostat_sizing::Slo;
 
 use crate::baseline::BaselineError;
-use crate::engine_profile::EngineProfile;
 use crate::foresight::Foresight;
 
 /// Replicas beyond which nothing here has been tried; it bounds what a search may cost.
@@ -21,10 +21,9 @@ pub struct Context {
     pub slo: Slo,
     /// How long a start takes, from asking for a replica to its serving.
     pub cold_start: Duration,
-    /// GPUs of each replica.
-    pub gpus_per_replica: f64,
-    /// How fast the engine is: for those that bring a performance profile along.
-    pub engine: EngineProfile,
+    /// How the engine serves: its slots, which a user knows, and how fast it is, for those that bring a
+    /// performance profile along.
+    pub engine: EngineModel,
     /// The requests to come: only for those that are told the future.
     pub foresight: Option<Arc<Foresight>>,
 }
@@ -42,13 +41,6 @@ impl Context {
                 "at most max_replicas",
             );
         }
-        if !(self.gpus_per_replica > 0.0 && self.gpus_per_replica.is_finite()) {
-            return wrong(
-                "gpus_per_replica",
-                self.gpus_per_replica.to_string(),
-                "more than 0",
-            );
-        }
-        self.engine.check()
+        self.engine.check().map_err(BaselineError::Engine)
     }
 }

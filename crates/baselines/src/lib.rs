@@ -12,9 +12,9 @@
 
 mod baseline;
 mod bounds;
+mod capacity;
 mod catalogue;
 mod context;
-mod engine_profile;
 mod foresight;
 mod metrics_scaler;
 mod parameter;
@@ -29,6 +29,5 @@ mod baselines;
 pub use baseline::{Baseline, BaselineError, Knowledge};
 pub use catalogue::{catalogue, find};
 pub use context::Context;
-pub use engine_profile::{EngineProfile, Operation};
 pub use foresight::{Bin, Foresight};
 pub use parameter::{Allowed, Parameter, Settings, Value};

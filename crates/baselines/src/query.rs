@@ -104,8 +104,10 @@ impl Query {
             }
             Self::InFlight => Ok(traffic::in_flight(observation)),
             Self::Arriving(arriving) => {
-                let arrived = arriving.traffic.observe(observation).arrived;
-                arriving.arrived.record(observation.now, arrived);
+                let flow = arriving.traffic.observe(observation);
+                arriving
+                    .arrived
+                    .record(observation.now, flow.arrived.max(flow.finished));
                 let any = arriving.arrived.max().unwrap_or(0.0) > 0.0;
                 Ok(if any { 1.0 } else { 0.0 })
             }

@@ -15,7 +15,9 @@ pub(crate) struct Flow {
     pub(crate) seconds: f64,
     /// Requests that ended.
     pub(crate) finished: f64,
-    /// Requests that came: those that ended, and those by which the requests in flight grew.
+    /// Requests that came: those that ended, and those by which the requests in flight grew. The first are
+    /// counted over an engine's window and the second at once, so that it may be negative after a burst;
+    /// sums over a while come out right.
     pub(crate) arrived: f64,
     /// Mean length of prompts and answers of those that ended, of late where none has ended since.
     pub(crate) shape: Option<(f64, f64)>,
@@ -49,7 +51,7 @@ impl Traffic {
         if let Some((at, before)) = self.last {
             flow.seconds = observation.now.since(at).as_secs_f64();
             flow.finished = rate * flow.seconds;
-            flow.arrived = (flow.finished + in_flight - before).max(0.0);
+            flow.arrived = flow.finished + in_flight - before;
         }
         self.last = Some((observation.now, in_flight));
         flow

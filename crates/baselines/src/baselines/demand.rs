@@ -6,8 +6,8 @@ use rheostat_simulator::{Control, Controller};
 use rheostat_sizing::Observation;
 
 use crate::baseline::{Baseline, BaselineError, Knowledge};
-use crate::baselines::oracle::replicas_busy;
 use crate::bounds::{Bounds, bounds_parameters, round_up};
+use crate::capacity::replicas_busy;
 use crate::context::Context;
 use crate::foresight::Bin;
 use crate::parameter::{Chosen, Parameter};
@@ -94,7 +94,7 @@ impl Controller for MovingMax {
         if seconds <= 0.0 || flow.shape.is_none() {
             return None;
         }
-        let requests = self.requests.mean()?;
+        let requests = self.requests.mean()?.max(0.0);
         let arrivals = Bin {
             requests,
             prompt_tokens: requests * self.shape.0,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rheostat_simulator::Control;
 
 use crate::baseline::{Baseline, BaselineError, Knowledge};
-use crate::baselines::oracle::needs;
 use crate::bounds::round_up;
+use crate::capacity::needs;
 use crate::context::Context;
 use crate::parameter::{Chosen, Parameter};
 

@@ -12,8 +12,9 @@ use rheostat_sizing::Observation;
 
 use crate::baseline::{Baseline, BaselineError, Knowledge};
 use crate::bounds::{Bounds, bounds_parameters, round_up};
+use crate::capacity::needs;
 use crate::context::Context;
-use crate::foresight::{Bin, Foresight};
+use crate::foresight::Foresight;
 use crate::parameter::{Chosen, Parameter};
 
 /// How often it looks; also how late its decision may be, so it looks that much further ahead.
@@ -109,36 +110,4 @@ impl Controller for Oracle {
         let need = self.replicas.get(from..last).unwrap_or_default();
         Some(self.bounds.clamp(need.iter().copied().max().unwrap_or(0)))
     }
-}
-
-/// How many replicas each bin of `width` keeps busy, as a real number: its arrivals over what a replica
-/// finishes in its fastest steady state within the SLO, for requests of the bin's shape.
-pub(crate) fn needs(foresight: &Foresight, width: Duration, context: &Context) -> Vec<f64> {
-    let bins_each = (width.as_nanos() / foresight.width().as_nanos()).max(1) as usize;
-    let seconds = foresight.width().as_secs_f64() * bins_each as f64;
-    foresight
-        .bins()
-        .chunks(bins_each)
-        .map(|bins| {
-            let mut sum = Bin::default();
-            for bin in bins {
-                sum.add(*bin);
-            }
-            replicas_busy(sum, seconds, context)
-        })
-        .collect()
-}
-
-/// How many replicas it keeps busy if `arrivals` come in `seconds`.
-pub(crate) fn replicas_busy(arrivals: Bin, seconds: f64, context: &Context) -> f64 {
-    if arrivals.requests <= 0.0 || seconds <= 0.0 {
-        return 0.0;
-    }
-    let operation = context.engine.best_operation(
-        arrivals.prompt_tokens / arrivals.requests,
-        arrivals.output_tokens / arrivals.requests,
-        context.slo.ttft,
-        context.slo.itl,
-    );
-    arrivals.requests / seconds / operation.rate.0
 }

@@ -1,7 +1,11 @@
 //! Each autoscaler against the worked example of its source, and on a small cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod aibrix;
 mod catalogue;
+mod kaito;
 mod keda;
 mod knative;
+mod ray_serve;
 mod support;
+mod wva;

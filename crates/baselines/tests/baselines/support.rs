@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use rheostat_baselines::{Context, EngineProfile, Settings, find};
+use rheostat_baselines::{Context, Settings, find};
 use rheostat_kubescale::hpa::ControllerSettings;
 use rheostat_kubescale::{Answer, Autoscaler, CallError, MetricSpec, MetricValue, Request, Workload, drive};
 use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
-use rheostat_simulator::{Control, Controller, TriggerAnswer};
+use rheostat_simulator::{Control, Controller, EngineModel, TriggerAnswer};
 use rheostat_sizing::{Milestones, Observation, Replica, Schedule, Serving, Slo, Stage};
 
 pub(crate) const START: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
@@ -28,16 +28,15 @@ pub(crate) fn context() -> Context {
             attainment: Ratio(0.99),
         },
         cold_start: Duration::from_secs(60),
-        gpus_per_replica: 1.0,
-        engine: EngineProfile {
-            iteration: Seconds(0.007),
-            prompt_token: Seconds(0.000_05),
-            sequence: Seconds(0.000_042),
-            kv_token: Seconds(0.0),
+        engine: EngineModel {
+            base: Seconds(0.007),
+            per_prefill_token: Seconds(0.000_05),
+            per_decode_sequence: Seconds(0.000_042),
+            per_kv_token: Seconds(0.0),
             max_sequences: 64,
             max_batched_tokens: 2048,
             kv_tokens: 400_000,
-            context_length: 8192,
+            ..EngineModel::named("llama-3.1-8b-h100").unwrap()
         },
         foresight: None,
     }

@@ -6,6 +6,8 @@
 mod decision;
 mod intent;
 mod observation;
+mod share;
+mod sizer;
 
 pub use decision::{Decision, Figures, Outcome, Step, StepKind};
 pub use intent::{
@@ -13,3 +15,5 @@ pub use intent::{
     WhenReached,
 };
 pub use observation::{Latency, Milestones, Observation, Replica, Schedule, Serving, Stage};
+pub use share::{Claim, share};
+pub use sizer::{Learned, Sizer};

@@ -449,3 +449,6 @@ impl Blocks {
         self.phases.fill(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,12 +12,12 @@ use crate::time::{Picoseconds, SECOND, from_seconds, seconds};
 /// `v` ends at `v + output - 1`, whatever the load does until then. A tick takes
 /// `T = base + per_decode_sequence * sequences + per_kv_token * their tokens`. Prompts are read first come,
 /// first served; while there are any left, each of their tokens takes `per_prefill_token` and its part of
-/// the ticks that `max_batched_tokens` allow it. The first token comes when the prompt is read, at the end
-/// of the tick that runs then.
+/// the ticks that `max_batched_tokens` allow it. Prompts that come while a tick runs are read together after
+/// it, and have their first tokens together.
 ///
-/// What is different from iterations: a request joins the decoding ones when it is admitted; prompts that
-/// share an iteration do not wait for each other; the KV cache is kept free by admitting only what will fit
-/// with half of its answer, as it is on average, instead of throwing sequences out.
+/// What is different from iterations: a request joins the decoding ones when it is admitted; a tick takes as
+/// long as it would if it began now; the KV cache is kept free by admitting only what will fit with half of
+/// its answer, as it is on average, instead of throwing sequences out.
 #[derive(Clone, Debug)]
 pub(crate) struct Fluid {
     base: f64,
@@ -41,7 +41,27 @@ pub(crate) struct Fluid {
     updated: Picoseconds,
     /// When the next sequence ends.
     due: Option<Picoseconds>,
+    readings: Readings,
     untold: Untold,
+}
+
+/// Prompts that are read together, the newest last.
+#[derive(Clone, Debug, Default)]
+struct Readings {
+    /// The number of the oldest that is kept.
+    oldest: u64,
+    kept: VecDeque<Reading>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    begins: Picoseconds,
+    /// When its requests have their first tokens.
+    ends: Picoseconds,
+    /// Prompt tokens.
+    tokens: f64,
+    /// Requests of it that are still running.
+    requests: u32,
 }
 
 /// What has happened and is not on the page yet.
@@ -53,8 +73,8 @@ struct Untold {
     time: f64,
     /// Prompt tokens that were read.
     read: f64,
-    /// First tokens, those of the near future too: when, and how long they were waited for.
-    firsts: VecDeque<(Picoseconds, Picoseconds)>,
+    /// Requests whose first token came or is to come: the reading of it, and when they arrived.
+    firsts: VecDeque<(u64, Picoseconds)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +84,8 @@ struct Sequence {
     /// The tick at which it was admitted.
     begin: f64,
     job: Job,
-    first: Picoseconds,
+    /// The reading of its prompt.
+    reading: u64,
 }
 
 impl PartialEq for Sequence {
@@ -109,6 +130,7 @@ impl Server for Fluid {
             ticks: 0.0,
             updated: 0,
             due: None,
+            readings: Readings::default(),
             untold: Untold::default(),
         }
     }
@@ -173,9 +195,10 @@ impl Server for Fluid {
 
     fn take(&mut self) -> Vec<Unfinished> {
         let (ticks, updated) = (self.ticks, self.updated);
+        let readings = std::mem::take(&mut self.readings);
         let running = self.running.drain().map(|sequence| Unfinished {
             job: sequence.job,
-            first: (sequence.first <= updated).then_some(sequence.first),
+            first: readings.first(sequence.reading).filter(|first| *first <= updated),
             tokens: sequence
                 .job
                 .output
@@ -246,11 +269,12 @@ impl Fluid {
             *untold = Untold::default();
             return;
         };
-        while let Some(&(at, waited)) = untold.firsts.front()
-            && at <= now
+        while let Some(&(reading, arrived)) = untold.firsts.front()
+            && let first = self.readings.first(reading).unwrap_or(now)
+            && first <= now
         {
             untold.firsts.pop_front();
-            meter.first_token(now, waited);
+            meter.first_token(now, first - arrived);
         }
         let (tokens, read) = (untold.tokens as u64, untold.read as u64);
         if read > 0 {
@@ -276,33 +300,38 @@ impl Fluid {
             && self.has_room(job)
         {
             self.queue.pop_front();
-            let alone = self.running.is_empty();
-            self.unread += f64::from(job.prompt);
             let tick = self.tick();
-            // The iteration that runs now ends first, unless it is reading prompts already.
-            let rest = if alone || self.unread > f64::from(job.prompt) {
+            let rest = if self.running.is_empty() {
                 0.0
             } else {
                 self.ticks.ceil() - self.ticks
             };
-            let ticks = rest + (self.unread / self.max_batched_tokens).max(1.0);
-            let first = now + from_seconds(ticks * tick + self.unread * self.prefill_token);
-            self.untold.firsts.push_back((first, first - job.arrived));
+            let boundary = now + from_seconds(rest * tick);
+            let prompt = f64::from(job.prompt);
+            let (reading, begins, tokens) =
+                self.readings.join(now, boundary, prompt, self.max_batched_tokens);
+            let ticks = (tokens / self.max_batched_tokens).max(1.0);
+            self.readings
+                .ends(begins + from_seconds(ticks * tick + tokens * self.prefill_token));
+            self.unread += prompt;
+            let ticks = (rest + ticks).max(self.unread / self.max_batched_tokens);
+            self.untold.firsts.push_back((reading, job.arrived));
             self.reserved += halves(job);
-            self.held += f64::from(job.prompt);
+            self.held += prompt;
             self.running.push(Sequence {
                 end: self.ticks + ticks + f64::from(job.output - 1),
                 begin: self.ticks,
                 job,
-                first,
+                reading,
             });
         }
     }
 
     fn end(&mut self, sequence: &Sequence, now: Picoseconds, outcome: &mut Outcome<'_>) {
         let Sequence {
-            begin, job, first, ..
+            begin, job, reading, ..
         } = *sequence;
+        let first = self.readings.leave(reading).unwrap_or(now);
         self.reserved -= halves(job);
         self.held = (self.held - f64::from(job.prompt) - (self.ticks - begin)).max(0.0);
         let done = Finished {
@@ -323,11 +352,77 @@ impl Fluid {
             return;
         };
         let sequences = self.running.len() as f64;
+        let ticks = (sequence.end - self.ticks).max(0.0);
         let reading = self.unread / self.max_batched_tokens;
-        let ticks = (sequence.end - self.ticks - reading).max(0.0);
-        let held = self.kv_token * sequences * (reading + ticks / 2.0);
-        let time = self.unread * self.read() + ticks * (self.tick() + held);
+        let time = if ticks < reading {
+            ticks * self.max_batched_tokens * self.read()
+        } else {
+            let after = ticks - reading;
+            let grown = self.kv_token * sequences * (reading + after / 2.0);
+            self.unread * self.read() + after * (self.tick() + grown)
+        };
         self.due = Some(self.updated + ((time * SECOND as f64).ceil() as u64).max(1));
+    }
+}
+
+impl Readings {
+    /// A prompt joins the reading that has not begun yet if that has room for it, or a new one: after the
+    /// newest, or at `boundary`. Its number, when it begins and the tokens of it.
+    fn join(
+        &mut self,
+        now: Picoseconds,
+        boundary: Picoseconds,
+        tokens: f64,
+        room: f64,
+    ) -> (u64, Picoseconds, f64) {
+        let newest = self.kept.back().copied();
+        let (begins, joins) = match newest {
+            Some(newest) if now < newest.begins && newest.tokens + tokens <= room => (newest.begins, true),
+            Some(newest) if now < newest.ends => (newest.ends, false),
+            _ => (boundary, false),
+        };
+        if !joins {
+            self.kept.push_back(Reading {
+                begins,
+                ends: begins,
+                tokens: 0.0,
+                requests: 0,
+            });
+        }
+        let number = self.oldest + self.kept.len() as u64 - 1;
+        let all = self.kept.back_mut().map_or(tokens, |reading| {
+            reading.tokens += tokens;
+            reading.requests += 1;
+            reading.tokens
+        });
+        (number, begins, all)
+    }
+
+    /// When the newest ends.
+    fn ends(&mut self, ends: Picoseconds) {
+        if let Some(reading) = self.kept.back_mut() {
+            reading.ends = ends;
+        }
+    }
+
+    /// When the requests of a reading have their first tokens.
+    fn first(&self, number: u64) -> Option<Picoseconds> {
+        let place = usize::try_from(number.checked_sub(self.oldest)?).ok()?;
+        self.kept.get(place).map(|reading| reading.ends)
+    }
+
+    /// A request of a reading is done; readings of which all are done are forgotten, but for the newest.
+    fn leave(&mut self, number: u64) -> Option<Picoseconds> {
+        let first = self.first(number)?;
+        let place = usize::try_from(number.checked_sub(self.oldest)?).ok()?;
+        if let Some(reading) = self.kept.get_mut(place) {
+            reading.requests -= 1;
+        }
+        while self.kept.len() > 1 && self.kept.front().is_some_and(|reading| reading.requests == 0) {
+            self.kept.pop_front();
+            self.oldest += 1;
+        }
+        Some(first)
     }
 }
 

@@ -63,7 +63,7 @@ impl Autoregression {
 
     /// The next value of the series.
     pub(crate) fn observe(&mut self, value: f64) {
-        self.recent.push(value);
+        self.remember(value);
         if let Some((features, outcome)) = self.row() {
             let count = self.lags + 1;
             for (row, left) in features.iter().take(count).enumerate() {
@@ -74,10 +74,6 @@ impl Autoregression {
             }
             self.squares += outcome * outcome;
             self.rows += 1;
-        }
-        let keep = self.lags + 2;
-        if self.recent.len() > keep {
-            self.recent.drain(..self.recent.len() - keep);
         }
     }
 
@@ -107,6 +103,28 @@ impl Autoregression {
             expected.push(last);
         }
         expected
+    }
+
+    /// What the model, fitted to the whole of `series`, expects of each of its values from those before.
+    pub(crate) fn in_sample(mut self, series: &[f64]) -> Vec<f64> {
+        for value in series {
+            self.observe(*value);
+        }
+        let mut expected = Vec::with_capacity(series.len());
+        self.recent.clear();
+        for value in series {
+            expected.push(self.forecast(1).first().copied().unwrap_or(0.0));
+            self.remember(*value);
+        }
+        expected
+    }
+
+    fn remember(&mut self, value: f64) {
+        self.recent.push(value);
+        let keep = self.lags + 2;
+        if self.recent.len() > keep {
+            self.recent.drain(..self.recent.len() - keep);
+        }
     }
 
     /// What is modelled: the values, or their differences.
@@ -196,7 +214,12 @@ fn wanders(series: &[f64]) -> bool {
     }
     let lags = (4.0 * (count / 100.0).powf(0.25)) as usize;
     let covariance = |lag: usize| -> f64 {
-        deviations.iter().zip(deviations.iter().skip(lag)).map(|(a, b)| a * b).sum::<f64>() / count
+        deviations
+            .iter()
+            .zip(deviations.iter().skip(lag))
+            .map(|(a, b)| a * b)
+            .sum::<f64>()
+            / count
     };
     let mut variance = covariance(0);
     for lag in 1..=lags {
@@ -260,6 +283,17 @@ mod tests {
         assert!((model.forecast(1)[0] - 10.0).abs() < 1e-3);
         let constant = Autoregression::choose(&[4.0; 10]);
         assert!((constant.forecast(1)[0] - 4.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn in_sample_each_value_is_expected_from_those_before_it() {
+        let series: Vec<f64> = (0..30).map(f64::from).collect();
+        let expected = Autoregression::new(1, true).in_sample(&series);
+        assert_eq!(expected.len(), 30);
+        assert!(expected[0].abs() < 1e-12, "nothing is before the first");
+        for (value, expected) in series.iter().zip(&expected).skip(3) {
+            assert!((value - expected).abs() < 1e-6, "{value} {expected}");
+        }
     }
 
     #[test]

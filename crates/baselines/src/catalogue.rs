@@ -1,7 +1,7 @@
 use crate::baseline::{Baseline, BaselineError};
 use crate::baselines::{
-    aibrix, concurrency, demand, fixed, hpa, kaito, knative, llm_d, oracle, peer, production_stack,
-    ray_serve, wva,
+    aibrix, concurrency, demand, dynamo, fixed, hpa, kaito, knative, llm_d, oracle, peer, production_stack,
+    ray_serve, sageserve, wva,
 };
 use crate::context::Context;
 
@@ -30,6 +30,13 @@ pub fn catalogue(context: &Context) -> Vec<Baseline> {
         wva::tokens::baseline(context),
         ray_serve::baseline(context),
         kaito::baseline(context),
+        dynamo::throughput(context),
+        dynamo::load(context),
+        dynamo::sla(context),
+        sageserve::reactive(context),
+        sageserve::long_term::online(context),
+        sageserve::long_term::in_sample(context),
+        sageserve::chiron::baseline(context),
         concurrency::baseline(context),
         demand::baseline(context),
         oracle::baseline(context),

@@ -10,6 +10,7 @@
 //!
 //! What acts through KEDA or the HPA does so here too, through the models in `rheostat-kubescale`.
 
+mod autoregression;
 mod baseline;
 mod bounds;
 mod capacity;

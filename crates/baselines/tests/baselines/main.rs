@@ -3,9 +3,11 @@
 
 mod aibrix;
 mod catalogue;
+mod dynamo;
 mod kaito;
 mod keda;
 mod knative;
 mod ray_serve;
+mod sageserve;
 mod support;
 mod wva;

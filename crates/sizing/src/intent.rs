@@ -60,6 +60,9 @@ pub struct ReplicaShape {
     pub gpus: f64,
     /// What a GPU costs for an hour, in the currency of the budgets; `None` where nobody said.
     pub price_per_gpu_hour: Option<f64>,
+    /// Parameters of the model, which let the first minutes' sizes be guessed from data sheets; `None` where
+    /// nobody said.
+    pub parameters: Option<f64>,
 }
 
 /// Part in a pair of workloads that serve the same requests.

@@ -3,12 +3,28 @@
 //! Pure: time is an argument, nothing here does I/O or draws random numbers. The live scaler, the
 //! simulator and a replay of the decision log run this very code.
 
+mod capacity;
+mod cold_start;
+mod cost;
 mod decision;
+mod demand;
+mod forecast;
 mod intent;
+mod ledger;
+mod limits;
 mod observation;
+mod price;
+mod residuals;
+mod rules;
+mod season;
+mod shadow;
 mod share;
 mod sizer;
+mod sliding;
 
+pub use capacity::Capacity;
+pub use cold_start::{ColdStart, StageTime, StartStage};
+pub use cost::{CostModel, Lengths};
 pub use decision::{Decision, Figures, Outcome, Step, StepKind};
 pub use intent::{
     Amount, Budget, Change, Intent, Limits, Objective, Part, Period, RateLimit, ReplicaShape, Role, Slo,

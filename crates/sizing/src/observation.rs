@@ -24,6 +24,9 @@ pub struct Observation {
     pub schedule: Schedule,
     /// At most so many replicas fit what the GPU pool leaves to this workload; `None` without a pool.
     pub pool: Option<u32>,
+    /// Replicas that the other workload of a pair of prefill and decode needs; `None` where there is none
+    /// or it is not known.
+    pub partner: Option<u32>,
 }
 
 /// What a schedule asks for at one moment.

@@ -1,19 +1,98 @@
+use std::time::Duration;
+
+use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, Figures, Intent, Observation, Outcome, Step, StepKind};
+use crate::capacity::{Capacity, ReplicaCapacity, UsableBound, slo_of, within};
+use crate::cold_start::ColdStart;
+use crate::cost::Lengths;
+use crate::decision::{Decision, Figures, Outcome, StepKind};
+use crate::demand::{Demand, Seen};
+use crate::forecast::Forecast;
+use crate::intent::{Intent, Objective, Part};
+use crate::ledger::Ledger;
+use crate::limits::{Bounded, bind};
+use crate::observation::{Observation, Stage};
+use crate::price::Price;
+use crate::residuals::Residuals;
+use crate::rules::{Advice, Came, Rules, STEP};
+use crate::season::Season;
 
-/// Decides how many replicas a workload needs, and remembers what it has seen.
-///
-/// A plain value: saved, restored and handed the same observations it decides the same.
+/// Decides how many replicas a workload needs. A plain value: it can be saved, restored and replayed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sizer {
-    learned: Learned,
+    capacity: Capacity,
+    cold_start: ColdStart,
+    demand: Demand,
+    ledger: Ledger,
+    mind: Option<Mind>,
+    /// What was learned by another and is taken over at the first step.
+    inherited: Option<Box<Learned>>,
 }
 
-/// What is worth keeping over a restart: small, and the same for all replicas of the scaler.
+/// What begins with the first step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Mind {
+    began: Timestamp,
+    stepped: Timestamp,
+    step: u64,
+    forecast: Forecast,
+    rules: Rules,
+    price: Price,
+    /// When there was a request last.
+    busy: Timestamp,
+    /// Replicas that were there at the beginning: what somebody thought right, until more is known.
+    first: u32,
+    last: Option<Wanted>,
+}
+
+/// What the last step came to, before the limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Wanted {
+    replicas: u32,
+    steps: Vec<crate::decision::Step>,
+    figures: Figures,
+    outcome: Outcome,
+    /// Some of the ready pods are not known.
+    partial: bool,
+}
+
+/// What took long to learn and is worth keeping over a restart. Small.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Learned {}
+pub struct Learned {
+    capacity: Capacity,
+    cold_start: ColdStart,
+    ledger: Ledger,
+    residuals: Vec<Residuals>,
+    season: Option<Season>,
+    rules: Option<Rules>,
+    price: Option<Price>,
+}
+
+/// Ready pods that must be known for anything to be concluded.
+const QUORUM: f64 = 0.5;
+
+/// From a decision to a pod: KEDA's poll and the HPA's period.
+const LAG: Duration = Duration::from_secs(20);
+
+/// A pause that is longer is a gap: what came in it is not known, and nothing is learned from it.
+const LONGEST_STEP: Duration = Duration::from_secs(30);
+
+/// A workload that was only just met keeps its size for at least so long: what it is needed for is not
+/// known yet.
+const YOUNG: Duration = Duration::from_secs(600);
+
+/// Weighted advice is rounded up from here. At 0.5 it would be wrong half of the time by a replica that
+/// is needed.
+const ROUND_UP_FROM: f64 = 0.25;
+
+/// Requests may wait for no longer than this, whatever the objective says, in seconds: the bounds of what
+/// a queue in front of an engine is modelled for.
+const PATIENCE: (f64, f64) = (2.0, 60.0);
+
+/// The part of the requests that must be served in time where the objective names none.
+const USUAL_ATTAINMENT: f64 = 0.99;
 
 impl Sizer {
     /// Of a workload that has not been seen yet.
@@ -22,36 +101,598 @@ impl Sizer {
         Self::default()
     }
 
-    /// How many replicas `intent` needs, given what is seen: as many as there are, within its limits.
-    pub fn decide(&mut self, intent: &Intent, observation: &Observation) -> Decision {
-        let replicas = observation
-            .replicas
-            .clamp(intent.min_replicas.min(intent.max_replicas), intent.max_replicas);
-        Decision {
-            at: observation.now,
-            replicas,
-            active: replicas > 0,
-            outcome: match replicas {
-                0 => Outcome::AtZero,
-                _ => Outcome::Known,
-            },
-            steps: vec![Step {
-                kind: StepKind::Limit,
-                replicas,
-                why: format!("{} replicas are asked for now", observation.replicas),
-            }],
-            figures: Figures::default(),
+    /// How many replicas there are to be. The same observations in the same order give the same decisions.
+    ///
+    /// It may be called as often as one likes; it looks anew every five seconds, and limits bind on every
+    /// call.
+    pub fn decide(&mut self, intent: &Intent, seen: &Observation) -> Decision {
+        self.ledger.pass(seen.now, seen.replicas, &intent.replica);
+        let due = self
+            .mind
+            .as_ref()
+            .is_none_or(|mind| seen.now.since(mind.stepped) >= STEP);
+        if due {
+            self.step(intent, seen);
+        }
+        self.conclude(intent, seen)
+    }
+
+    /// What is worth keeping over a restart.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        let mind = self.mind.as_ref();
+        Learned {
+            capacity: self.capacity.clone(),
+            cold_start: self.cold_start.clone(),
+            ledger: self.ledger.clone(),
+            residuals: mind.map_or_else(Vec::new, |mind| mind.forecast.residuals().to_vec()),
+            season: mind.map(|mind| mind.forecast.season().clone()),
+            rules: mind.map(|mind| mind.rules.clone()),
+            price: mind.map(|mind| mind.price),
         }
     }
 
-    /// What it has learned so far.
-    #[must_use]
-    pub fn learned(&self) -> Learned {
-        self.learned.clone()
+    /// Takes over what another has learned of the same workload.
+    pub fn adopt(&mut self, learned: Learned) {
+        self.capacity = learned.capacity.clone();
+        self.cold_start = learned.cold_start.clone();
+        self.ledger = learned.ledger.clone();
+        match &mut self.mind {
+            Some(mind) => mind.adopt(learned),
+            None => self.inherited = Some(Box::new(learned)),
+        }
     }
 
-    /// Takes over what was learned before, here or by another replica of the scaler.
-    pub fn adopt(&mut self, learned: Learned) {
-        self.learned = learned;
+    /// What replicas can do, by hardware.
+    #[must_use]
+    pub const fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    /// How long starts take, by hardware and stage.
+    #[must_use]
+    pub const fn cold_start(&self) -> &ColdStart {
+        &self.cold_start
+    }
+
+    fn step(&mut self, intent: &Intent, seen: &Observation) {
+        self.cold_start.learn(seen);
+        let elapsed = self
+            .mind
+            .as_ref()
+            .map_or(STEP, |mind| seen.now.since(mind.stepped));
+        let gap = elapsed > LONGEST_STEP;
+        if gap {
+            self.demand = Demand::default();
+        }
+        let seconds = elapsed.min(LONGEST_STEP).as_secs_f64();
+        let found = self.demand.pass(seen, seconds, &intent.objective);
+        let shape = &intent.replica;
+        if slo_of(&intent.objective).is_some() {
+            self.capacity
+                .learn(seen.now, shape.gpus, shape.parameters, seen.ready());
+        }
+        let inherited = &mut self.inherited;
+        let mind = self.mind.get_or_insert_with(|| {
+            let mut mind = Mind::new(seen);
+            if let Some(learned) = inherited.take() {
+                mind.adopt(*learned);
+            }
+            mind
+        });
+        mind.step += 1;
+        mind.stepped = seen.now;
+        let horizon = self.cold_start.expected(intent.cold_start, seen) + LAG;
+        let replica = replica(&self.capacity, intent, seen, &found);
+        let wanted = mind.look(intent, seen, &found, replica, horizon, seconds, gap);
+        mind.last = Some(wanted);
+    }
+
+    fn conclude(&self, intent: &Intent, seen: &Observation) -> Decision {
+        let now = seen.now;
+        let Some((mind, wanted)) = self
+            .mind
+            .as_ref()
+            .and_then(|mind| Some((mind, mind.last.as_ref()?)))
+        else {
+            // Not reached: a step precedes it. What is there stays.
+            return Decision {
+                at: now,
+                replicas: seen.replicas,
+                active: true,
+                outcome: Outcome::Unknown {
+                    reason: "nothing was seen yet".to_owned(),
+                },
+                steps: Vec::new(),
+                figures: Figures::default(),
+            };
+        };
+        let mut bounded = Bounded {
+            replicas: wanted.replicas,
+            steps: wanted.steps.clone(),
+        };
+        if matches!(wanted.outcome, Outcome::Unknown { .. }) {
+            bounded.at_least(seen.replicas, StepKind::Evidence, || {
+                "what is not known takes nothing away".to_owned()
+            });
+        } else if wanted.partial {
+            bounded.at_least(seen.replicas, StepKind::Evidence, || {
+                "some pods are not known: nothing is taken away".to_owned()
+            });
+        }
+        let active = mind.zero(intent, seen, &mut bounded);
+        let mut figures = wanted.figures;
+        figures.budget_left = bind(&mut bounded, intent, seen, &self.ledger);
+        if seen.schedule.frozen {
+            bounded.to(seen.replicas, StepKind::Schedule, || {
+                "a blackout of the schedule: the count stays as it is".to_owned()
+            });
+        }
+        let outcome = match &wanted.outcome {
+            Outcome::AtZero if bounded.replicas > 0 => Outcome::Known,
+            other => other.clone(),
+        };
+        Decision {
+            at: now,
+            replicas: bounded.replicas,
+            active: (active || bounded.replicas > intent.min_replicas.max(1)) && bounded.replicas > 0,
+            outcome,
+            steps: bounded.steps,
+            figures,
+        }
+    }
+}
+
+impl Mind {
+    fn new(seen: &Observation) -> Self {
+        Self {
+            began: seen.now,
+            stepped: seen.now,
+            step: 0,
+            forecast: Forecast::new(STEP),
+            rules: Rules::new(seen.replicas),
+            price: Price::new(),
+            busy: seen.now,
+            first: seen.replicas,
+            last: None,
+        }
+    }
+
+    fn adopt(&mut self, learned: Learned) {
+        if let Some(season) = learned.season {
+            self.forecast.adopt(learned.residuals, season);
+        }
+        if let Some(rules) = learned.rules {
+            self.rules.adopt(rules);
+        }
+        if let Some(price) = learned.price {
+            self.price = price;
+        }
+    }
+
+    /// One step: learns from what was seen, and says how many replicas that takes before any limit.
+    fn look(
+        &mut self,
+        intent: &Intent,
+        seen: &Observation,
+        found: &Seen,
+        replica: ReplicaCapacity,
+        horizon: Duration,
+        seconds: f64,
+        gap: bool,
+    ) -> Wanted {
+        let demand = demand(intent, found, replica);
+        let mut figures = Figures {
+            cold_start: Some(horizon),
+            attainment: self.price.attainment().map(Ratio),
+            ..Figures::default()
+        };
+        let unknown = |reason: String, figures: Figures| Wanted {
+            replicas: seen.replicas,
+            steps: Vec::new(),
+            figures,
+            outcome: Outcome::Unknown { reason },
+            partial: true,
+        };
+        if found.in_flight > 0.0 || found.rate > 0.0 {
+            self.busy = seen.now;
+        }
+        let Some(demand) = demand else {
+            let what = match intent.objective {
+                Objective::Utilization(_) => "none of the ready pods' GPUs tells how busy it is",
+                _ => "none of the ready pods' engines tells how many requests it has",
+            };
+            return unknown(what.to_owned(), figures);
+        };
+        if found.ready > 0 && f64::from(found.known) < QUORUM * f64::from(found.ready) {
+            let reason = format!("only {} of {} ready pods are known", found.known, found.ready);
+            return unknown(reason, figures);
+        }
+        let allowed = allowed(intent);
+        let rate = weight(intent, found);
+        let patience = patience(intent, found.lengths);
+        // With nobody to serve them, requests are late that come.
+        let late = if seen.replicas > 0 && found.ready == 0 {
+            rate * seconds
+        } else {
+            let (requests, kept) = found
+                .kept
+                .unwrap_or_else(|| (rate, f64::from(u8::from(demand <= f64::from(found.ready)))));
+            requests * seconds * (1.0 - kept)
+        };
+        let steps_ahead = horizon.as_secs() / STEP.as_secs().max(1) + 1;
+        let values = self.forecast.values(seen.now, horizon);
+        if !gap {
+            self.price.pass(
+                seconds,
+                rate.max(found.kept.map_or(0.0, |kept| kept.0)) * seconds,
+                late,
+                allowed,
+            );
+            self.forecast
+                .pass(seen.now, self.step, seconds, demand, rate, horizon, steps_ahead);
+        }
+        let level = self.price.level(allowed);
+        let of_late = self.forecast.rate() / self.price.rate().max(1e-6);
+        let missing = level / allowed * of_late.clamp(0.1, 10.0);
+        let least = intent
+            .min_replicas
+            .max(u32::from(intent.scale_to_zero_after.is_none()));
+        let bounds = (least.min(intent.max_replicas), intent.max_replicas);
+        if !gap {
+            let values = self.forecast.values(seen.now, horizon);
+            let came = Came {
+                demand,
+                rate,
+                patience,
+            };
+            self.rules.pass(
+                self.step,
+                Duration::from_secs_f64(seconds),
+                came,
+                &self.forecast,
+                &values,
+                missing,
+                horizon,
+                bounds,
+            );
+        }
+        let advice = self.rules.advice(self.price.of_request(allowed));
+        figures.in_flight = Some(Count(found.in_flight));
+        figures.arrival_rate = Some(PerSecond(found.rate));
+        figures.demand = Some(Count(demand));
+        let quantile = self
+            .forecast
+            .residuals()
+            .get(advice.best)
+            .map(|residuals| residuals.quantile(values[advice.best], 1.0 - allowed));
+        figures.expected_demand = quantile.map(Count);
+        if slo_of(&intent.objective).is_some() {
+            figures.usable = Some(Ratio(replica.usable));
+            figures.capacity = Some(PerSecond(replica.usable / replica.work));
+            figures.confidence = Some(Ratio(replica.confidence));
+        }
+        let bounded = self.size(
+            intent,
+            seen,
+            found,
+            replica,
+            horizon,
+            demand,
+            &advice,
+            &mut figures,
+        );
+        Wanted {
+            replicas: bounded.replicas,
+            outcome: if seen.replicas == 0 && bounded.replicas == 0 {
+                Outcome::AtZero
+            } else {
+                Outcome::Known
+            },
+            steps: bounded.steps,
+            figures,
+            partial: found.known < found.ready,
+        }
+    }
+
+    /// From the advice to a replica count.
+    fn size(
+        &self,
+        intent: &Intent,
+        seen: &Observation,
+        found: &Seen,
+        replica: ReplicaCapacity,
+        horizon: Duration,
+        demand: f64,
+        advice: &Advice,
+        figures: &mut Figures,
+    ) -> Bounded {
+        let mut bounded = Bounded {
+            replicas: seen.replicas,
+            steps: Vec::new(),
+        };
+        bounded.note(
+            StepKind::Demand,
+            format!(
+                "{:.1} requests in flight, {:.2} more each second: work for {demand:.2} replicas",
+                found.in_flight, found.rate
+            ),
+        );
+        if slo_of(&intent.objective).is_some() {
+            bounded.note(StepKind::Capacity, capacity_in_words(replica, found));
+        }
+        bounded.note(
+            StepKind::Forecast,
+            format!(
+                "in {:.0} s, when a replica asked for now serves: up to {:.2}, by {} and how far that has been off",
+                horizon.as_secs_f64(),
+                figures.expected_demand.map_or(0.0, |count| count.0),
+                advice.predictor()
+            ),
+        );
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates"
+        )]
+        let size = (advice.replicas - ROUND_UP_FROM).ceil().max(0.0) as u32;
+        bounded.to(size, StepKind::Size, || {
+            format!(
+                "{:.2} by the rules that would have cost least, lateness included (the best alone: {})",
+                advice.replicas, advice.best_replicas
+            )
+        });
+        backlog(&mut bounded, seen, found, replica, horizon, demand);
+        let young = YOUNG.max(2 * horizon);
+        if seen.now.since(self.began) < young {
+            bounded.at_least(self.first.min(seen.replicas), StepKind::Keep, || {
+                format!("met less than {} s ago: what was there is kept", young.as_secs())
+            });
+        }
+        consolidate(&mut bounded, seen, found, self.forecast.recent());
+        if let (Some(role), Some(partner)) = (&intent.role, seen.partner)
+            && let Some(ratio) = role.prefill_per_decode
+        {
+            let (replicas, of) = match role.part {
+                Part::Prefill => (f64::from(partner) * ratio, "decode"),
+                Part::Decode => (f64::from(partner) / ratio.max(1e-9), "prefill"),
+            };
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates"
+            )]
+            let replicas = (replicas - 1e-9).ceil().max(0.0) as u32;
+            bounded.at_least(replicas, StepKind::Size, || {
+                format!("{partner} {of} replicas need {replicas} of these")
+            });
+        }
+        if intent.headroom > 0 && bounded.replicas > 0 {
+            let with = bounded.replicas.saturating_add(intent.headroom);
+            bounded.to(with, StepKind::Headroom, || {
+                format!("{} are kept in reserve", intent.headroom)
+            });
+        }
+        bounded
+    }
+
+    /// To zero and back; whether there is demand.
+    fn zero(&self, intent: &Intent, seen: &Observation, bounded: &mut Bounded) -> bool {
+        let idle = seen.now.since(self.busy);
+        let queued = seen.queued_outside.is_some_and(|count| count.0 > 0.0);
+        if queued {
+            bounded.at_least(1, StepKind::Zero, || {
+                "requests wait in front of the workload".to_owned()
+            });
+            return true;
+        }
+        match intent.scale_to_zero_after {
+            Some(after) if idle >= after && intent.min_replicas == 0 => {
+                bounded.at_most(0, StepKind::Zero, || {
+                    format!("no request for {:.0} s", idle.as_secs_f64())
+                });
+                false
+            }
+            Some(_) if seen.replicas == 0 => {
+                bounded.at_most(0, StepKind::Zero, || "at zero, and nobody asks".to_owned());
+                false
+            }
+            Some(_) => {
+                bounded.at_least(1, StepKind::Zero, || "not idle for long enough".to_owned());
+                true
+            }
+            None => {
+                bounded.at_least(1, StepKind::Zero, || "the last replica is kept".to_owned());
+                true
+            }
+        }
+    }
+}
+
+/// Replicas for what waits already, where it would still be there when they serve.
+fn backlog(
+    bounded: &mut Bounded,
+    seen: &Observation,
+    found: &Seen,
+    replica: ReplicaCapacity,
+    horizon: Duration,
+    demand: f64,
+) {
+    if found.waiting <= 0.0 {
+        return;
+    }
+    // Replica-seconds of usable time.
+    let waiting = found.waiting * replica.work / replica.usable;
+    let serving = f64::from(found.ready);
+    let left = waiting - (serving - demand).max(0.0) * horizon.as_secs_f64()
+        + (demand - serving).max(0.0) * horizon.as_secs_f64();
+    if left <= 0.0 {
+        return;
+    }
+    // Drained within the time of one more start: sooner would pay for replicas that are not needed longer.
+    let more = left / horizon.as_secs_f64().max(30.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates"
+    )]
+    let needed = (demand + more - 1e-9).ceil().max(0.0) as u32;
+    // Not more than twice what is there for a queue alone: what it says of the work is a guess.
+    let needed = needed.min(2 * seen.replicas.max(1));
+    bounded.at_least(needed, StepKind::Backlog, || {
+        format!(
+            "{:.0} requests wait, and would still when more replicas serve",
+            found.waiting
+        )
+    });
+}
+
+/// Whether fewer replicas than there are would still do.
+fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &Seen, recent: f64) {
+    if bounded.replicas >= seen.replicas {
+        return;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates"
+    )]
+    let needed = (recent - 1e-9).ceil().max(0.0) as u32;
+    bounded.at_least(needed.min(seen.replicas), StepKind::Consolidation, || {
+        format!("fewer than {needed} would not do for the last minute's {recent:.2}")
+    });
+    // Replicas that start are what the load before asked for; the ready ones carry it alone.
+    let starting = seen
+        .pods
+        .iter()
+        .filter(|pod| matches!(pod.stage, Stage::Pending | Stage::Starting))
+        .count();
+    if found.ready > 0 && starting > 0 {
+        bounded.at_least(found.ready.min(seen.replicas), StepKind::Consolidation, || {
+            "what starts goes before what serves".to_owned()
+        });
+    }
+}
+
+/// The part of the requests that may be late.
+fn allowed(intent: &Intent) -> f64 {
+    let attainment = slo_of(&intent.objective).map_or(USUAL_ATTAINMENT, |slo| slo.attainment.0);
+    (1.0 - attainment).clamp(1e-4, 0.5)
+}
+
+/// What is there to do, in replicas at full use within the objective; `None` where it is not known.
+fn demand(intent: &Intent, found: &Seen, replica: ReplicaCapacity) -> Option<f64> {
+    if found.ready > 0 && found.known == 0 && !matches!(intent.objective, Objective::Utilization(_)) {
+        return None;
+    }
+    match intent.objective {
+        Objective::Slo(_) => Some(found.rate * replica.work / replica.usable),
+        Objective::Concurrency(each) => Some(found.in_flight / each.max(1e-9)),
+        Objective::Utilization(Ratio(target)) => match found.busy {
+            Some(busy) => Some(busy / target.max(1e-9)),
+            None => (found.ready == 0).then_some(0.0),
+        },
+    }
+}
+
+/// What weighs a moment: its requests.
+fn weight(intent: &Intent, found: &Seen) -> f64 {
+    match intent.objective {
+        Objective::Slo(_) => found.rate,
+        Objective::Concurrency(_) => found.in_flight,
+        Objective::Utilization(_) => found.busy.unwrap_or(0.0),
+    }
+}
+
+/// How long work may wait, in seconds: what the first token may take, and what an answer may be slowed down.
+fn patience(intent: &Intent, lengths: Lengths) -> f64 {
+    let Some(slo) = slo_of(&intent.objective) else {
+        return PATIENCE.0 * 5.0;
+    };
+    let first = slo.ttft.or(slo.e2e).map_or(0.0, |limit| limit.as_secs_f64());
+    let answer = slo.itl.map_or(0.0, |limit| lengths.output * limit.as_secs_f64());
+    (first + answer * ANSWER_SLACK).clamp(PATIENCE.0, PATIENCE.1)
+}
+
+/// The part of an answer's longest time by which its work can be put off: the mean of the time between two
+/// tokens is what counts, so that a slow half is made up for by a fast one.
+const ANSWER_SLACK: f64 = 0.25;
+
+/// What a replica can do for what comes.
+fn replica(capacity: &Capacity, intent: &Intent, seen: &Observation, found: &Seen) -> ReplicaCapacity {
+    let shape = &intent.replica;
+    let hardware = seen
+        .pods
+        .iter()
+        .find(|pod| pod.stage == Stage::Ready)
+        .or_else(|| seen.pods.first());
+    let hardware = hardware.map_or("", |pod| pod.hardware.as_ref());
+    let (model, confidence) = capacity.model(hardware, shape.gpus, shape.parameters);
+    let lengths = match intent.role.map(|role| role.part) {
+        Some(Part::Prefill) => Lengths {
+            output: 1.0,
+            ..found.lengths
+        },
+        Some(Part::Decode) => Lengths {
+            prompt: 0.0,
+            ..found.lengths
+        },
+        None => found.lengths,
+    };
+    match slo_of(&intent.objective) {
+        Some(slo) => within(
+            model,
+            confidence,
+            slo,
+            lengths,
+            LONG_PROMPT * lengths.prompt,
+            found.room,
+        ),
+        None => ReplicaCapacity {
+            work: model.work(lengths).max(1e-9),
+            usable: 1.0,
+            confidence,
+            bound: UsableBound::Queueing,
+        },
+    }
+}
+
+/// Long prompts are so many times the mean (the 95th percentile of a log-normal of the public traces'
+/// spread lies around it).
+const LONG_PROMPT: f64 = 3.0;
+
+fn capacity_in_words(replica: ReplicaCapacity, found: &Seen) -> String {
+    let bound = match replica.bound {
+        UsableBound::Itl => "the time between two tokens",
+        UsableBound::Ttft => "the time to the first token",
+        UsableBound::E2e => "the time of a whole request",
+        UsableBound::Places => "the places in the batch",
+        UsableBound::Kv => "the KV cache",
+        UsableBound::Queueing => "queueing alone",
+    };
+    format!(
+        "a replica serves {:.2} requests of {:.0} + {:.0} tokens a second: {} of work each, of which {:.0} % \
+         of the time may be used, bound by {bound} (sure to {:.0} %)",
+        replica.usable / replica.work,
+        found.lengths.prompt,
+        found.lengths.output,
+        Seconds(replica.work).in_words(),
+        100.0 * replica.usable,
+        100.0 * replica.confidence
+    )
+}
+
+/// Seconds for a person.
+trait InWords {
+    fn in_words(&self) -> String;
+}
+
+impl InWords for Seconds {
+    fn in_words(&self) -> String {
+        if self.0 < 1.0 {
+            format!("{:.0} ms", 1000.0 * self.0)
+        } else {
+            format!("{:.1} s", self.0)
+        }
     }
 }

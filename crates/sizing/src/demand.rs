@@ -1,0 +1,237 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::capacity::Room;
+use crate::cost::Lengths;
+use crate::intent::{Objective, Slo};
+use crate::observation::{Latency, Observation, Replica, Serving, Stage};
+
+/// What there is to do, from what the engines say.
+///
+/// Arrivals are what was finished and by how much more is in flight: a count of requests that is not capped
+/// by what the replicas can do, as what they finish is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Demand {
+    in_flight: BTreeMap<Arc<str>, f64>,
+    outside: Option<f64>,
+    /// Requests that were counted too early: those that finish are told over a window, later than they
+    /// leave.
+    owed: f64,
+    lengths: Option<Lengths>,
+    started: bool,
+}
+
+/// What was seen of a workload in one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// Pods that serve.
+    pub(crate) ready: u32,
+    /// Those of them that are known.
+    pub(crate) known: u32,
+    /// Requests in flight, in front of the workload too; what unknown pods have is taken from the others.
+    pub(crate) in_flight: f64,
+    /// Those of them that wait.
+    pub(crate) waiting: f64,
+    /// Requests that arrive per second.
+    pub(crate) rate: f64,
+    /// How long they are.
+    pub(crate) lengths: Lengths,
+    /// Requests that finish per second, and the part of them that kept the objective, where known.
+    pub(crate) kept: Option<(f64, f64)>,
+    /// Places and KV tokens of a replica, the least that a pod tells.
+    pub(crate) room: Room,
+    /// GPUs' busy part, added up over the ready pods; `None` unless all the known ones tell.
+    pub(crate) busy: Option<f64>,
+}
+
+/// How long requests are taken to be before any has told: a page in, a paragraph out (the medians of the
+/// public conversation traces of 2023 and 2024 lie around it).
+const USUAL: Lengths = Lengths {
+    prompt: 1000.0,
+    output: 200.0,
+};
+
+/// What a new mean length counts beside those before, in each step: a change of the mix is followed in some
+/// minutes.
+const LENGTHS_WEIGHT: f64 = 0.02;
+
+/// Readings older than this are nothing that is known: three scrapes were missed.
+const FRESH: Duration = Duration::from_secs(15);
+
+impl Demand {
+    /// Takes what is seen now, `seconds` after the step before.
+    pub(crate) fn pass(&mut self, seen: &Observation, seconds: f64, objective: &Objective) -> Seen {
+        let ready: Vec<&Replica> = seen.ready().collect();
+        let current = |pod: &&Replica| {
+            let serving = pod
+                .serving
+                .filter(|serving| seen.now.since(serving.taken_at) <= FRESH)?;
+            serving.in_flight().map(|_| serving)
+        };
+        let serving: Vec<(&Replica, Serving)> = ready
+            .iter()
+            .filter_map(|pod| Some((*pod, current(pod)?)))
+            .collect();
+        // A pod that is not known is as busy as the others.
+        let scale = if serving.is_empty() {
+            1.0
+        } else {
+            ready.len() as f64 / serving.len() as f64
+        };
+        let of = |serving: &Serving| serving.in_flight().map_or(0.0, |count| count.0);
+        let in_flight: f64 = serving.iter().map(|(_, serving)| of(serving)).sum();
+        let waiting: f64 = serving
+            .iter()
+            .map(|(_, serving)| serving.waiting.map_or(0.0, |count| count.0))
+            .sum();
+        let outside = seen.queued_outside.map_or(0.0, |count| count.0);
+        let finished: f64 = serving
+            .iter()
+            .map(|(_, serving)| serving.request_rate.map_or(0.0, |rate| rate.0))
+            .sum();
+        self.learn_lengths(&serving);
+        let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
+        Seen {
+            ready: u32::try_from(ready.len()).unwrap_or(u32::MAX),
+            known: u32::try_from(serving.len()).unwrap_or(u32::MAX),
+            in_flight: in_flight * scale + outside,
+            waiting: waiting * scale + outside,
+            rate,
+            lengths: self.lengths.unwrap_or(USUAL),
+            kept: kept(&serving, objective).map(|(requests, part)| (requests * scale, part)),
+            room: Room {
+                sequences: least(&serving, |serving| serving.max_sequences.map(|count| count.0)),
+                kv_tokens: least(&serving, |serving| serving.kv_tokens.map(|count| count.0)),
+            },
+            busy: busy(&ready),
+        }
+    }
+
+    fn arrivals(
+        &mut self,
+        seen: &Observation,
+        serving: &[(&Replica, Serving)],
+        finished: f64,
+        seconds: f64,
+    ) -> f64 {
+        let mut more = 0.0;
+        let mut in_flight = BTreeMap::new();
+        for (pod, serving) in serving {
+            let now = serving.in_flight().map_or(0.0, |count| count.0);
+            // A pod that is seen for the first time had none before, unless nothing was seen before.
+            let before = self.in_flight.get(&pod.name).copied();
+            more += now - before.unwrap_or(if self.started { 0.0 } else { now });
+            in_flight.insert(Arc::clone(&pod.name), now);
+        }
+        // A pod that is not known now is met again where it was left; one that is gone is forgotten.
+        for pod in &seen.pods {
+            if matches!(pod.stage, Stage::Ready | Stage::Unready)
+                && let Some(before) = self.in_flight.get(&pod.name)
+            {
+                in_flight.entry(Arc::clone(&pod.name)).or_insert(*before);
+            }
+        }
+        self.in_flight = in_flight;
+        let outside = seen.queued_outside.map(|count| count.0);
+        if let (Some(now), Some(before)) = (outside, self.outside) {
+            more += now - before;
+        } else if let (Some(now), true) = (outside, self.started) {
+            more += now;
+        }
+        self.outside = outside;
+        self.started = true;
+        let came = finished * seconds + more + self.owed;
+        // What is owed is settled within the window over which finished requests are told; more is doubt.
+        self.owed = came.min(0.0).max(-finished * LONGEST_WINDOW);
+        came.max(0.0) / seconds.max(1e-9)
+    }
+
+    fn learn_lengths(&mut self, serving: &[(&Replica, Serving)]) {
+        let (mut prompt, mut output, mut requests) = (0.0, 0.0, 0.0);
+        for (_, serving) in serving {
+            if let (Some(prompts), Some(outputs), Some(rate)) = (
+                serving.prompt_tokens_mean,
+                serving.generation_tokens_mean,
+                serving.request_rate,
+            ) && rate.0 > 0.0
+            {
+                prompt += prompts.0 * rate.0;
+                output += outputs.0 * rate.0;
+                requests += rate.0;
+            }
+        }
+        if requests <= 0.0 {
+            return;
+        }
+        let found = Lengths {
+            prompt: prompt / requests,
+            output: (output / requests).max(1.0),
+        };
+        self.lengths = Some(match self.lengths {
+            None => found,
+            Some(before) => Lengths {
+                prompt: before.prompt + LENGTHS_WEIGHT * (found.prompt - before.prompt),
+                output: before.output + LENGTHS_WEIGHT * (found.output - before.output),
+            },
+        });
+    }
+}
+
+/// Seconds over which engines tell what they finished, at most.
+const LONGEST_WINDOW: f64 = 60.0;
+
+fn least(serving: &[(&Replica, Serving)], of: impl Fn(&Serving) -> Option<f64>) -> Option<f64> {
+    serving
+        .iter()
+        .filter_map(|(_, serving)| of(serving))
+        .min_by(f64::total_cmp)
+}
+
+fn busy(ready: &[&Replica]) -> Option<f64> {
+    let parts: Vec<f64> = ready
+        .iter()
+        .filter_map(|pod| Some(pod.gpu_utilization?.0))
+        .collect();
+    (!parts.is_empty()).then(|| parts.iter().sum::<f64>() * ready.len() as f64 / parts.len() as f64)
+}
+
+/// Requests that finish per second and the part of them that kept the objective.
+fn kept(serving: &[(&Replica, Serving)], objective: &Objective) -> Option<(f64, f64)> {
+    let Objective::Slo(slo) = objective else {
+        return None;
+    };
+    let (mut requests, mut kept) = (0.0, 0.0);
+    for (_, serving) in serving {
+        if let Some(rate) = serving.request_rate.filter(|rate| rate.0 > 0.0)
+            && let Some(part) = part_kept(serving, slo)
+        {
+            requests += rate.0;
+            kept += rate.0 * part;
+        }
+    }
+    (requests > 0.0).then(|| (requests, kept / requests))
+}
+
+/// The least of the parts that kept each latency; `None` where none of them is told.
+fn part_kept(serving: &Serving, slo: &Slo) -> Option<f64> {
+    let part = |latency: Option<Latency>, limit: Option<Duration>| Some(latency?.within(limit?).0);
+    let itl = match (serving.itl, slo.itl) {
+        // What counts is the mean of each request, which lies near the mean of the engine's window; the
+        // quantiles of single tokens show the gaps that other prompts make.
+        (Some(latency), Some(limit)) => {
+            let over = latency.mean.0 / limit.as_secs_f64().max(1e-6);
+            Some(((ITL_SPREAD + 1.0 - over) / (2.0 * ITL_SPREAD)).clamp(0.0, 1.0))
+        }
+        _ => None,
+    };
+    [part(serving.ttft, slo.ttft), itl, part(serving.e2e, slo.e2e)]
+        .into_iter()
+        .flatten()
+        .min_by(f64::total_cmp)
+}
+
+/// Requests' mean times between tokens spread by this part around the engine's.
+const ITL_SPREAD: f64 = 0.15;

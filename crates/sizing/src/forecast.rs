@@ -1,0 +1,226 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rheostat_reading::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::residuals::Residuals;
+use crate::season::Season;
+use crate::sliding::{SlidingMax, SlidingMean};
+
+/// Several cheap predictors of the demand at the time when a replica that is asked for now serves, each
+/// with the record of how far it has been off.
+///
+/// No farther than that: what comes later can still be answered later (Lu and Chen, arXiv 1112.0442:
+/// looking farther ahead than the start takes is worth nothing to the cost).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Forecast {
+    levels: Vec<f64>,
+    means: Vec<SlidingMean>,
+    peaks: Vec<SlidingMax>,
+    /// The demand as queues feel it.
+    felt: SlidingMean,
+    season: Season,
+    /// Requests per second of late.
+    rate: f64,
+    /// What was forecast in each of the steps that lie within the horizon, the oldest first.
+    past: VecDeque<Past>,
+    residuals: Vec<Residuals>,
+    started: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Past {
+    step: u64,
+    values: Vec<f64>,
+    rate: f64,
+}
+
+/// A predictor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Predictor {
+    /// The demand of late, with older demand fading.
+    Level { fades: u64 },
+    /// The greatest mean over `mean` seconds of the last `within` seconds: bursts come in clusters.
+    Peak { mean: u64, within: u64 },
+    /// The level and how it has changed.
+    Trend,
+    /// The level and how it usually changes at this time of the day.
+    Day,
+    /// The same of the week.
+    Week,
+}
+
+/// Seconds in which levels fade.
+const LEVELS: [u64; 3] = [60, 300, 1200];
+/// Seconds that means are taken over before their peaks are.
+const MEANS: [u64; 3] = [20, 60, 180];
+/// Seconds that peaks are remembered for.
+const WITHIN: [u64; 4] = [300, 900, 1800, 3600];
+
+/// What residuals remember, as the time in which they fade: two days, so that a night does not forget the
+/// day, and a changed workload is followed within a few days.
+const REMEMBERED: Duration = Duration::from_secs(2 * 24 * 3600);
+
+/// Seconds over which queues even demand out.
+const FELT: u64 = 20;
+
+/// No forecast is less than this, in replicas: below it, ratios say nothing.
+const LEAST: f64 = 0.02;
+
+impl Forecast {
+    pub(crate) fn new(step: Duration) -> Self {
+        let steps = |seconds: u64| (seconds / step.as_secs().max(1)).max(1);
+        let count = |seconds: u64| usize::try_from(steps(seconds)).unwrap_or(1);
+        Self {
+            levels: vec![0.0; LEVELS.len()],
+            means: MEANS.iter().map(|mean| SlidingMean::new(count(*mean))).collect(),
+            peaks: MEANS
+                .iter()
+                .flat_map(|_| WITHIN.iter().map(|within| SlidingMax::new(steps(*within), 0.0)))
+                .collect(),
+            felt: SlidingMean::new(count(FELT)),
+            season: Season::new(),
+            rate: 0.0,
+            past: VecDeque::new(),
+            residuals: vec![Residuals::new(); Self::predictors().count()],
+            started: false,
+        }
+    }
+
+    /// The predictors, in the order of [`Self::values`].
+    pub(crate) fn predictors() -> impl Iterator<Item = Predictor> {
+        let levels = LEVELS.iter().map(|fades| Predictor::Level { fades: *fades });
+        let peaks = MEANS.iter().flat_map(|mean| {
+            WITHIN.iter().map(|within| Predictor::Peak {
+                mean: *mean,
+                within: *within,
+            })
+        });
+        levels
+            .chain(peaks)
+            .chain([Predictor::Trend, Predictor::Day, Predictor::Week])
+    }
+
+    /// Takes the demand, in replicas, and the requests per second of one step of `seconds`, judges what was
+    /// forecast for it, and forecasts anew.
+    pub(crate) fn pass(
+        &mut self,
+        now: Timestamp,
+        step: u64,
+        seconds: f64,
+        demand: f64,
+        rate: f64,
+        horizon: Duration,
+        horizon_steps: u64,
+    ) {
+        let felt = self.felt.push(demand);
+        self.judge(step, seconds, felt, rate, horizon_steps);
+        if !self.started {
+            self.levels.fill(demand);
+            self.rate = rate;
+            self.started = true;
+        }
+        for (level, fades) in self.levels.iter_mut().zip(LEVELS) {
+            *level += (1.0 - (-seconds / fades as f64).exp()) * (demand - *level);
+        }
+        self.rate += (1.0 - (-seconds / RATE_FADES).exp()) * (rate - self.rate);
+        for (place, mean) in self.means.iter_mut().enumerate() {
+            let mean = mean.push(demand);
+            for peak in &mut self.peaks[place * WITHIN.len()..(place + 1) * WITHIN.len()] {
+                peak.push(step, mean);
+            }
+        }
+        self.season.add(now, demand);
+        let values = self.values(now, horizon);
+        self.past.push_back(Past {
+            step,
+            values,
+            rate: self.rate,
+        });
+    }
+
+    /// Forecasts whose time has come meet what came.
+    fn judge(&mut self, step: u64, seconds: f64, felt: f64, rate: f64, horizon_steps: u64) {
+        let keep = (-seconds / REMEMBERED.as_secs_f64()).exp();
+        while let Some(past) = self.past.front()
+            && past.step + horizon_steps <= step
+        {
+            // Only the one that was made for this very step; after a pause the others have no counterpart.
+            if past.step + horizon_steps == step {
+                let weight = rate / past.rate.max(0.05);
+                for (residuals, value) in self.residuals.iter_mut().zip(&past.values) {
+                    residuals.add(*value, felt, weight, keep);
+                }
+            }
+            self.past.pop_front();
+        }
+    }
+
+    /// What each predictor says at `now` of the demand after `horizon`.
+    pub(crate) fn values(&self, now: Timestamp, horizon: Duration) -> Vec<f64> {
+        let level = self.levels[1];
+        let ahead = horizon.as_secs_f64().min(TREND_AHEAD);
+        // The levels lag behind by what they fade in; their difference over it is the slope.
+        let slope = (self.levels[1] - self.levels[2]) / (LEVELS[2] - LEVELS[1]) as f64;
+        let (day, week) = self.season.change(now, now.plus(horizon));
+        let day = day.unwrap_or(1.0);
+        self.levels
+            .iter()
+            .copied()
+            .chain(self.peaks.iter().map(SlidingMax::greatest))
+            .chain([
+                level + slope * (ahead + LEVELS[1] as f64),
+                self.levels[2] * day,
+                self.levels[2] * week.unwrap_or(day),
+            ])
+            .map(|value| value.max(LEAST))
+            .collect()
+    }
+
+    pub(crate) fn residuals(&self) -> &[Residuals] {
+        &self.residuals
+    }
+
+    /// Requests per second of late.
+    pub(crate) const fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// The demand of the last minute or so, in replicas.
+    pub(crate) fn recent(&self) -> f64 {
+        self.means[1].mean()
+    }
+
+    /// Takes over what another has learned; what it has just seen stays.
+    pub(crate) fn adopt(&mut self, residuals: Vec<Residuals>, season: Season) {
+        if residuals.len() == self.residuals.len() {
+            self.residuals = residuals;
+        }
+        self.season = season;
+    }
+
+    pub(crate) const fn season(&self) -> &Season {
+        &self.season
+    }
+}
+
+/// The rate of requests is followed in so many seconds.
+const RATE_FADES: f64 = 1200.0;
+
+/// A trend is carried on for no longer than this, in seconds.
+const TREND_AHEAD: f64 = 900.0;
+
+impl std::fmt::Display for Predictor {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Level { fades } => write!(out, "the level of the last {fades} s"),
+            Self::Peak { mean, within } => {
+                write!(out, "the highest {mean} s of the last {} min", within / 60)
+            }
+            Self::Trend => out.write_str("the trend"),
+            Self::Day => out.write_str("the time of the day"),
+            Self::Week => out.write_str("the time of the week"),
+        }
+    }
+}

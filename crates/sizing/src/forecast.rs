@@ -4,6 +4,7 @@ use std::time::Duration;
 use rheostat_reading::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::moment::Moment;
 use crate::residuals::Residuals;
 use crate::season::Season;
 use crate::sliding::{SlidingMax, SlidingMean};
@@ -102,47 +103,40 @@ impl Forecast {
             .chain([Predictor::Trend, Predictor::Day, Predictor::Week])
     }
 
-    /// Takes the demand, in replicas, and the requests per second of one step of `seconds`, judges what was
-    /// forecast for it, and forecasts anew.
-    pub(crate) fn pass(
-        &mut self,
-        now: Timestamp,
-        step: u64,
-        seconds: f64,
-        demand: f64,
-        rate: f64,
-        horizon: Duration,
-        horizon_steps: u64,
-    ) {
+    /// Takes the demand, in replicas, and the requests per second of one step, judges what was forecast for
+    /// it, and forecasts anew.
+    pub(crate) fn pass(&mut self, moment: Moment, demand: f64, rate: f64) {
         let felt = self.felt.push(demand);
-        self.judge(step, seconds, felt, rate, horizon_steps);
+        self.judge(moment, felt, rate);
         if !self.started {
             self.levels.fill(demand);
             self.rate = rate;
             self.started = true;
         }
+        let part = |fades: f64| 1.0 - (-moment.seconds / fades).exp();
         for (level, fades) in self.levels.iter_mut().zip(LEVELS) {
-            *level += (1.0 - (-seconds / fades as f64).exp()) * (demand - *level);
+            *level += part(fades as f64) * (demand - *level);
         }
-        self.rate += (1.0 - (-seconds / RATE_FADES).exp()) * (rate - self.rate);
+        self.rate += part(RATE_FADES) * (rate - self.rate);
         for (place, mean) in self.means.iter_mut().enumerate() {
             let mean = mean.push(demand);
             for peak in &mut self.peaks[place * WITHIN.len()..(place + 1) * WITHIN.len()] {
-                peak.push(step, mean);
+                peak.push(moment.step, mean);
             }
         }
-        self.season.add(now, demand);
-        let values = self.values(now, horizon);
+        self.season.add(moment.now, demand);
+        let values = self.values(moment.now, moment.horizon);
         self.past.push_back(Past {
-            step,
+            step: moment.step,
             values,
             rate: self.rate,
         });
     }
 
     /// Forecasts whose time has come meet what came.
-    fn judge(&mut self, step: u64, seconds: f64, felt: f64, rate: f64, horizon_steps: u64) {
-        let keep = (-seconds / REMEMBERED.as_secs_f64()).exp();
+    fn judge(&mut self, moment: Moment, felt: f64, rate: f64) {
+        let keep = (-moment.seconds / REMEMBERED.as_secs_f64()).exp();
+        let (step, horizon_steps) = (moment.step, moment.horizon_steps());
         while let Some(past) = self.past.front()
             && past.step + horizon_steps <= step
         {
@@ -180,11 +174,6 @@ impl Forecast {
 
     pub(crate) fn residuals(&self) -> &[Residuals] {
         &self.residuals
-    }
-
-    /// Requests per second of late.
-    pub(crate) const fn rate(&self) -> f64 {
-        self.rate
     }
 
     /// The demand of the last minute or so, in replicas.

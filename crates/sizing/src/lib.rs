@@ -12,6 +12,7 @@ mod forecast;
 mod intent;
 mod ledger;
 mod limits;
+mod moment;
 mod observation;
 mod price;
 mod residuals;

@@ -162,7 +162,7 @@ fn budgets(bounded: &mut Bounded, intent: &Intent, seen: &Observation, ledger: &
             WhenReached::Freeze => {
                 bounded.at_most(seen.replicas.max(intent.min_replicas), StepKind::Limit, || {
                     format!("the budget of {what} in {period} is used up: nothing is added")
-                })
+                });
             }
             WhenReached::Fall(to) => bounded.at_most(to, StepKind::Limit, || {
                 format!("the budget of {what} in {period} is used up: down to {to}")

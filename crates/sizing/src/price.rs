@@ -14,6 +14,8 @@ pub(crate) struct Price {
     requests: f64,
     /// Requests per second over hours.
     rate: f64,
+    /// Their work, in replicas.
+    demand: f64,
     /// What the past says of the price's logarithm.
     learned: f64,
     seen: f64,
@@ -26,6 +28,8 @@ const PRIOR: f64 = 3600.0;
 /// How fast the price learns: a day on which nobody is late lowers it to 0.4, one with twice as many late
 /// requests as there may be raises it to 2.4. Faster, and it follows single bursts.
 const LEARNING: f64 = 1e-5;
+/// The price that is begun with, times the part that may be late.
+const FIRST: f64 = 0.5;
 /// Bounds of the logarithm of the price beside its beginning.
 const LEAST: f64 = -3.0;
 const MOST: f64 = 4.0;
@@ -38,13 +42,15 @@ impl Price {
             late: 0.0,
             requests: 0.0,
             rate: 0.0,
+            demand: 0.0,
             learned: 0.0,
             seen: 0.0,
         }
     }
 
-    /// Takes a step: its length in seconds, requests, the late ones among them, and the part that may be late.
-    pub(crate) fn pass(&mut self, seconds: f64, requests: f64, late: f64, allowed: f64) {
+    /// Takes a step: its length in seconds, the demand in replicas, the requests, the late ones among them,
+    /// and the part that may be late.
+    pub(crate) fn pass(&mut self, seconds: f64, demand: f64, requests: f64, late: f64, allowed: f64) {
         let keep = (-seconds / REMEMBERED).exp();
         self.late = self.late * keep + late;
         self.requests = self.requests * keep + requests;
@@ -52,12 +58,15 @@ impl Price {
         // A mean of all that was seen while that is little.
         let part = (seconds / self.seen.min(RATE_FADES).max(seconds)).min(1.0);
         self.rate += part * (requests / seconds.max(1e-9) - self.rate);
+        self.demand += part * (demand - self.demand);
         let excess = (late - allowed * requests) / (allowed * self.rate.max(0.01));
         self.learned = (self.learned + LEARNING * excess).clamp(LEAST, MOST);
     }
 
-    /// The price of all requests being late for the part of the time that may be, in replicas: 1 says that
-    /// it is worth a replica.
+    /// The price of a late request, as a multiple of what its own work takes.
+    ///
+    /// It begins at half of what makes a replica worth its while that is needed for just the part of the time
+    /// for which requests may be late: the fleets in question are seldom empty beside a burst.
     pub(crate) fn level(&self, allowed: f64) -> f64 {
         let budget = allowed * (self.requests + self.rate * PRIOR);
         let overdrawn = if budget > 0.0 {
@@ -65,22 +74,17 @@ impl Price {
         } else {
             0.0
         };
-        (overdrawn.clamp(-2.0, 3.0) + self.learned).exp()
+        FIRST * (overdrawn.clamp(-2.0, 3.0) + self.learned).exp() / allowed
     }
 
     /// The price of one late request, in replica-seconds.
     pub(crate) fn of_request(&self, allowed: f64) -> f64 {
-        self.level(allowed) / (allowed * self.rate.max(0.01))
+        self.level(allowed) * self.demand.max(1e-3) / self.rate.max(1e-3)
     }
 
     /// The part of the requests of late that kept the objective; `None` before any came.
     pub(crate) fn attainment(&self) -> Option<f64> {
         (self.requests > 0.0).then(|| (1.0 - self.late / self.requests).clamp(0.0, 1.0))
-    }
-
-    /// Requests per second over hours.
-    pub(crate) const fn rate(&self) -> f64 {
-        self.rate
     }
 }
 
@@ -94,16 +98,20 @@ mod tests {
         let after = |late: f64| {
             let mut price = Price::new();
             for _ in 0..3600 {
-                price.pass(5.0, 20.0, 20.0 * late, allowed);
+                price.pass(5.0, 2.0, 20.0, 20.0 * late, allowed);
             }
             price
         };
         let usual = after(allowed).level(allowed);
-        assert!((usual - 1.0).abs() < 1e-6, "{usual}");
-        assert!(after(0.0).level(allowed) < 0.8);
-        assert!(after(0.03).level(allowed) > 2.0);
+        assert!((usual * allowed - FIRST).abs() < 1e-6, "{usual}");
+        assert!(after(0.0).level(allowed) < 0.8 * usual);
+        assert!(after(0.03).level(allowed) > 2.0 * usual);
+        let request = after(allowed).of_request(allowed);
+        assert!(
+            (request - usual * 2.0 / 4.0).abs() < 1e-6,
+            "half a second of a replica each: {request}"
+        );
         let attainment = after(0.03).attainment().unwrap();
         assert!((attainment - 0.97).abs() < 1e-9, "{attainment}");
-        assert!((after(0.0).rate() - 4.0).abs() < 1e-9);
     }
 }

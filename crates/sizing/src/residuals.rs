@@ -59,8 +59,9 @@ impl Residuals {
         }
     }
 
-    /// The least of `n + price·P(demand > n)` over whole numbers from `least` to `most`, and the part beyond
-    /// it: the newsvendor's answer to a `price` for finding too few.
+    /// The whole number from `least` to `most` with the least `n + price·forecast·P(demand > n)`: the
+    /// newsvendor's answer where too few cost `price` times what the forecast demand alone would take, since
+    /// the more demand there is, the more of it is late.
     pub(crate) fn newsvendor(&self, forecast: f64, price: f64, least: u32, most: u32) -> u32 {
         let total: f64 = self.bins.iter().map(|bin| f64::from(*bin)).sum();
         let mut best = (f64::INFINITY, least);
@@ -80,7 +81,7 @@ impl Residuals {
                 0.0
             };
             let part = ((beyond - inside) / total).max(0.0);
-            let cost = f64::from(n) + price * part;
+            let cost = f64::from(n) + price * forecast * part;
             if cost < best.0 {
                 best = (cost, n);
             }
@@ -157,7 +158,7 @@ mod tests {
                 let beyond: f64 = residuals.bins.iter().enumerate().map(|(bin, weight)| {
                     f64::from(*weight) * (bin as f64 + 1.0 - place).clamp(0.0, 1.0)
                 }).sum();
-                f64::from(n) + price * beyond / total
+                f64::from(n) + price * forecast * beyond / total
             };
             let least = (0..=90).map(cost).fold(f64::INFINITY, f64::min);
             prop_assert!(cost(found) <= least + 1e-6, "{found}: {} instead of {least}", cost(found));

@@ -1,8 +1,7 @@
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::forecast::{Forecast, Predictor};
+use crate::moment::Moment;
 use crate::shadow::{Arrivals, Shadow};
 use crate::sliding::SlidingMax;
 
@@ -23,7 +22,7 @@ const PRICES: [f64; 3] = [0.5, 1.0, 2.0];
 
 /// How long replicas are kept, as multiples of a cold start: not at all, or for as long as a start is worth
 /// (the break-even rule: to keep one for longer costs more than to start it again).
-const KEEPS: [f64; 2] = [0.0, 1.0];
+const KEEPS: [u64; 2] = [0, 1];
 
 /// Costs are compared over the last day or so, in seconds.
 const COMPARED: f64 = 24.0 * 3600.0;
@@ -61,35 +60,33 @@ impl Rules {
         }
     }
 
-    /// Lets a step pass: what came in it, and what each rule asks for after it. `price` is that of finding
-    /// too few replicas, in replicas.
+    /// Lets a step pass: what came in it, and what each rule asks for after it. `price` is that of
+    /// late work, as a multiple of what the work itself takes.
     pub(crate) fn pass(
         &mut self,
-        step: u64,
-        seconds: Duration,
+        moment: Moment,
         came: Came,
         forecast: &Forecast,
-        values: &[f64],
         price: f64,
-        cold_start: Duration,
         bounds: (u32, u32),
     ) {
         let arrivals = Arrivals {
-            seconds: seconds.as_secs_f64(),
-            work: came.demand * seconds.as_secs_f64(),
-            requests: came.rate * seconds.as_secs_f64(),
+            seconds: moment.seconds,
+            work: came.demand * moment.seconds,
+            requests: came.rate * moment.seconds,
             patience: came.patience,
-            keep: (-seconds.as_secs_f64() / COMPARED).exp(),
+            keep: (-moment.seconds / COMPARED).exp(),
         };
-        let steps = |span: f64| (span / STEP.as_secs_f64()).ceil() as u64;
-        let start = steps(cold_start.as_secs_f64()).max(1);
+        let step = moment.step;
+        let start = moment.horizon_steps();
+        let values = forecast.values(moment.now, moment.horizon);
         for (place, (value, residuals)) in values.iter().zip(forecast.residuals()).enumerate() {
             for (which, factor) in PRICES.iter().enumerate() {
                 let wanted = residuals.newsvendor(*value, price * factor, bounds.0, bounds.1);
                 for (keep, starts) in KEEPS.iter().enumerate() {
                     let rule = (place * PRICES.len() + which) * KEEPS.len() + keep;
                     let kept = &mut self.kept[rule];
-                    kept.resize(steps(starts * cold_start.as_secs_f64().min(LONGEST_KEEP)));
+                    kept.resize(starts * start.min(LONGEST_KEEP));
                     let wanted = kept.push(step, f64::from(wanted)) as u32;
                     let shadow = &mut self.shadows[rule];
                     shadow.pass(step, &arrivals);
@@ -141,11 +138,8 @@ pub(crate) struct Came {
     pub(crate) patience: f64,
 }
 
-/// Time between two looks. Shorter than queues grow, longer than engines are scraped.
-pub(crate) const STEP: Duration = Duration::from_secs(5);
-
-/// Nothing is kept for longer than this only because its start was slow, in seconds.
-const LONGEST_KEEP: f64 = 1800.0;
+/// Nothing is kept for longer than this only because its start was slow, in steps: half an hour.
+const LONGEST_KEEP: u64 = 360;
 
 impl Advice {
     pub(crate) fn predictor(&self) -> Predictor {

@@ -12,10 +12,11 @@ use crate::forecast::Forecast;
 use crate::intent::{Intent, Objective, Part};
 use crate::ledger::Ledger;
 use crate::limits::{Bounded, bind};
+use crate::moment::{Moment, STEP};
 use crate::observation::{Observation, Stage};
 use crate::price::Price;
 use crate::residuals::Residuals;
-use crate::rules::{Advice, Came, Rules, STEP};
+use crate::rules::{Advice, Came, Rules};
 use crate::season::Season;
 
 /// Decides how many replicas a workload needs. A plain value: it can be saved, restored and replayed.
@@ -184,7 +185,13 @@ impl Sizer {
         mind.stepped = seen.now;
         let horizon = self.cold_start.expected(intent.cold_start, seen) + LAG;
         let replica = replica(&self.capacity, intent, seen, &found);
-        let wanted = mind.look(intent, seen, &found, replica, horizon, seconds, gap);
+        let moment = Moment {
+            now: seen.now,
+            step: mind.step,
+            seconds,
+            horizon,
+        };
+        let wanted = mind.look(intent, seen, &found, replica, moment, gap);
         mind.last = Some(wanted);
     }
 
@@ -277,10 +284,10 @@ impl Mind {
         seen: &Observation,
         found: &Seen,
         replica: ReplicaCapacity,
-        horizon: Duration,
-        seconds: f64,
+        moment: Moment,
         gap: bool,
     ) -> Wanted {
+        let Moment { horizon, seconds, .. } = moment;
         let demand = demand(intent, found, replica);
         let mut figures = Figures {
             cold_start: Some(horizon),
@@ -320,42 +327,29 @@ impl Mind {
                 .unwrap_or_else(|| (rate, f64::from(u8::from(demand <= f64::from(found.ready)))));
             requests * seconds * (1.0 - kept)
         };
-        let steps_ahead = horizon.as_secs() / STEP.as_secs().max(1) + 1;
         let values = self.forecast.values(seen.now, horizon);
         if !gap {
             self.price.pass(
                 seconds,
+                demand,
                 rate.max(found.kept.map_or(0.0, |kept| kept.0)) * seconds,
                 late,
                 allowed,
             );
-            self.forecast
-                .pass(seen.now, self.step, seconds, demand, rate, horizon, steps_ahead);
+            self.forecast.pass(moment, demand, rate);
         }
         let level = self.price.level(allowed);
-        let of_late = self.forecast.rate() / self.price.rate().max(1e-6);
-        let missing = level / allowed * of_late.clamp(0.1, 10.0);
         let least = intent
             .min_replicas
             .max(u32::from(intent.scale_to_zero_after.is_none()));
         let bounds = (least.min(intent.max_replicas), intent.max_replicas);
         if !gap {
-            let values = self.forecast.values(seen.now, horizon);
             let came = Came {
                 demand,
                 rate,
                 patience,
             };
-            self.rules.pass(
-                self.step,
-                Duration::from_secs_f64(seconds),
-                came,
-                &self.forecast,
-                &values,
-                missing,
-                horizon,
-                bounds,
-            );
+            self.rules.pass(moment, came, &self.forecast, level, bounds);
         }
         let advice = self.rules.advice(self.price.of_request(allowed));
         figures.in_flight = Some(Count(found.in_flight));
@@ -372,16 +366,7 @@ impl Mind {
             figures.capacity = Some(PerSecond(replica.usable / replica.work));
             figures.confidence = Some(Ratio(replica.confidence));
         }
-        let bounded = self.size(
-            intent,
-            seen,
-            found,
-            replica,
-            horizon,
-            demand,
-            &advice,
-            &mut figures,
-        );
+        let bounded = self.size(intent, seen, found, replica, &advice, &figures);
         Wanted {
             replicas: bounded.replicas,
             outcome: if seen.replicas == 0 && bounded.replicas == 0 {
@@ -402,11 +387,11 @@ impl Mind {
         seen: &Observation,
         found: &Seen,
         replica: ReplicaCapacity,
-        horizon: Duration,
-        demand: f64,
         advice: &Advice,
-        figures: &mut Figures,
+        figures: &Figures,
     ) -> Bounded {
+        let horizon = figures.cold_start.unwrap_or_default();
+        let demand = figures.demand.map_or(0.0, |count| count.0);
         let mut bounded = Bounded {
             replicas: seen.replicas,
             steps: Vec::new(),

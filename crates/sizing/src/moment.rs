@@ -1,0 +1,25 @@
+use std::time::Duration;
+
+use rheostat_reading::Timestamp;
+
+/// Time between two looks. Shorter than queues grow, longer than engines are scraped.
+pub(crate) const STEP: Duration = Duration::from_secs(5);
+
+/// A look, and how far it looks ahead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: Timestamp,
+    /// Looks are numbered from 1.
+    pub(crate) step: u64,
+    /// Seconds since the look before.
+    pub(crate) seconds: f64,
+    /// Time until a replica that is asked for now serves.
+    pub(crate) horizon: Duration,
+}
+
+impl Moment {
+    /// The horizon in steps, at least 1.
+    pub(crate) const fn horizon_steps(&self) -> u64 {
+        self.horizon.as_secs() / STEP.as_secs() + 1
+    }
+}

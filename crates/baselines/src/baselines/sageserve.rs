@@ -45,9 +45,6 @@ pub(crate) fn reactive(context: &Context) -> Baseline {
 
 /// What all of its arbiters have.
 fn memory_parameters(context: &Context) -> Vec<Parameter> {
-    let cold_start = u32::try_from(context.cold_start.as_secs())
-        .unwrap_or(u32::MAX)
-        .min(86_400);
     vec![
         Parameter::number(
             "up_utilization",
@@ -63,14 +60,19 @@ fn memory_parameters(context: &Context) -> Vec<Parameter> {
             (0.0, 1.0),
             &[0.25, 0.5, 0.75],
         ),
-        Parameter::whole(
-            "start_seconds",
-            "reclaim_spot (65 s) or spin_up (155 s): nothing is done for as long as a start takes",
-            cold_start,
-            (0, 86_400),
-            &[0, 30, 65, 155],
-        ),
+        start_parameter(context),
     ]
+}
+
+fn start_parameter(context: &Context) -> Parameter {
+    let cold_start = u32::try_from(context.cold_start.as_secs()).unwrap_or(u32::MAX);
+    Parameter::whole(
+        "start_seconds",
+        "reclaim_spot (65 s) or spin_up (155 s): nothing is done for as long as a start takes",
+        cold_start.min(86_400),
+        (0, 86_400),
+        &[0, 30, 65, 155],
+    )
 }
 
 /// Memory in use, and the pause after a change.

@@ -68,9 +68,10 @@ fn the_peers_queue_profile_divides_one_pods_queue_by_all() {
     ));
 }
 
-/// The tutorial's query has one series a pod, and KEDA's Prometheus scaler wants one in all.
+/// The tutorial's query has one series a pod, and KEDA's Prometheus scaler wants one in all: as soon as two pods
+/// report, nothing happens any more.
 #[test]
-fn production_stacks_bare_query_stops_at_two_pods() {
+fn production_stacks_bare_query_freezes_at_two_pods() {
     let bare = values("production-stack", &Settings::new(), &waiting(&[9.0, 9.0]));
     assert!(matches!(&bare[0], TriggerAnswer::Error(reason) if reason.contains("multiple elements")));
     let sum = values(

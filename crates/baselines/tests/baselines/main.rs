@@ -3,6 +3,7 @@
 
 mod aibrix;
 mod catalogue;
+mod day;
 mod dynamo;
 mod kaito;
 mod keda;

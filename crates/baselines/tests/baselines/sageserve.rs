@@ -50,15 +50,22 @@ fn the_reactive_arbiter_drops_one_at_every_request() {
     );
 }
 
-/// arbiter.py, ChironArbiter: above 0.6 of the instances busy up, otherwise down, so it hovers around it.
+/// arbiter.py, ChironArbiter: above 0.6 of the instances busy one more, and nothing until it is there;
+/// otherwise one less at every request.
 #[test]
-fn chiron_hovers_around_its_backpressure() {
+fn chiron_keeps_six_tenths_busy() {
     let mut chiron = direct("chiron", &Settings::new());
-    let mut wanted = None;
-    for second in (0..60).step_by(5) {
-        wanted = chiron.decide(&observation(f64::from(second), 6, &usage(0.1, 5.0, 6)));
-    }
-    assert!((9..=11).contains(&wanted.unwrap()), "six busy of ten: {wanted:?}");
+    let busy = usage(0.1, 5.0, 6);
+    let _ = chiron.decide(&observation(0.0, 6, &busy));
+    assert_eq!(chiron.decide(&observation(5.0, 6, &busy)), Some(7));
+    assert_eq!(chiron.decide(&observation(60.0, 7, &busy)), None, "it starts");
+    let mut loads = busy;
+    loads.resize(12, Load::default());
+    assert_eq!(
+        chiron.decide(&observation(65.0, 12, &loads)),
+        Some(10),
+        "down to nine, of which six are too many, and one up"
+    );
 }
 
 /// Five requests a second for fifty minutes, then fifty.

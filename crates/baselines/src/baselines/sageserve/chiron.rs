@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use rheostat_reading::Timestamp;
 use rheostat_simulator::{Control, Controller};
 use rheostat_sizing::{Observation, Serving};
 
-use super::{MOST_DECISIONS, PERIOD};
+use super::{MOST_DECISIONS, PERIOD, start_parameter};
 use crate::baseline::{Baseline, Knowledge};
 use crate::bounds::{Bounds, bounds_parameters};
 use crate::context::Context;
@@ -28,12 +29,15 @@ pub(crate) fn baseline(context: &Context) -> Baseline {
                 (0.01, 1.0),
                 &[0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95],
             ),
+            start_parameter(context),
             floor,
             cap,
         ],
         builder: |chosen, _| {
             Ok(Control::Direct(Box::new(Chiron {
                 backpressure: chosen.number("backpressure")?,
+                pause: chosen.seconds("start_seconds")?,
+                paused_until: None,
                 traffic: Traffic::default(),
                 arrived: 0.0,
                 bounds: chosen.bounds()?,
@@ -45,6 +49,8 @@ pub(crate) fn baseline(context: &Context) -> Baseline {
 #[derive(Debug)]
 struct Chiron {
     backpressure: f64,
+    pause: Duration,
+    paused_until: Option<Timestamp>,
     traffic: Traffic,
     arrived: f64,
     bounds: Bounds,
@@ -55,11 +61,17 @@ impl Controller for Chiron {
         PERIOD
     }
 
-    /// Neither way waits (`chiron_arbiter.yaml`: all overheads 0), so it goes up and down around its target at
-    /// every request.
+    /// On the way up it waits for what it started, as SageServe's other arbiters do; its configuration there
+    /// (`chiron_arbiter.yaml`) has 0, since starts take no time there. On the way down nothing waits, so that
+    /// one goes at every request as long as too few are busy.
     fn decide(&mut self, observation: &Observation) -> Option<u32> {
+        let now = observation.now;
         let flow = self.traffic.observe(observation);
         self.arrived = (self.arrived + flow.arrived).clamp(0.0, MOST_DECISIONS);
+        if self.paused_until.is_some_and(|until| now < until) {
+            self.arrived = 0.0;
+            return None;
+        }
         let serving = observation
             .ready()
             .filter(|pod| {
@@ -77,6 +89,10 @@ impl Controller for Chiron {
                 replicas - 1
             };
             replicas = self.bounds.clamp(next.max(1));
+            if more && !self.pause.is_zero() {
+                self.paused_until = Some(now.plus(self.pause));
+                break;
+            }
         }
         Some(replicas)
     }

@@ -234,6 +234,7 @@ impl<'a, S: Server> Fleet<'a, S> {
             queued_outside: self.scenario.gateway.then_some(Count(self.outside.len() as f64)),
             schedule: Schedule::default(),
             pool: self.pool.as_ref().map(Pool::room),
+            partner: None,
         }
     }
 

@@ -133,6 +133,7 @@ pub(crate) fn observation(seconds: f64, replicas: u32, loads: &[Load]) -> Observ
         queued_outside: None,
         schedule: Schedule::default(),
         pool: None,
+        partner: None,
     }
 }
 
@@ -272,6 +273,7 @@ impl Cluster {
             queued_outside: Some(Count(if ready_pods == 0 { self.in_flight } else { 0.0 })),
             schedule: Schedule::default(),
             pool: None,
+            partner: None,
         }
     }
 

@@ -117,6 +117,7 @@ mod tests {
             queued_outside: None,
             schedule: Schedule::default(),
             pool: None,
+            partner: None,
         };
         let mut analyzer = Saturation {
             kv_cache: 0.8,

@@ -180,6 +180,7 @@ mod tests {
             queued_outside: outside.map(Count),
             schedule: Schedule::default(),
             pool: None,
+            partner: None,
         }
     }
 

@@ -104,3 +104,22 @@ fn what_is_not_allowed_is_refused_with_key_value_and_what_is() {
         Err(BaselineError::NoForesight { .. })
     ));
 }
+
+/// docs/baselines.md has a row for each, twice: what it is, and what it did on the small day.
+#[test]
+fn the_documentation_has_every_baseline() {
+    let text = include_str!("../../../../docs/baselines.md");
+    for baseline in catalogue(&context()) {
+        let rows = text
+            .lines()
+            .filter(|line| line.starts_with(&format!("| `{}`", baseline.name)));
+        assert!(rows.count() >= 2, "{}", baseline.name);
+        let marked = text.contains(&format!("| `{}` (future) |", baseline.name));
+        assert_eq!(
+            marked,
+            baseline.knowledge == Knowledge::Future,
+            "{}",
+            baseline.name
+        );
+    }
+}

@@ -1,6 +1,8 @@
 //! Those that act through KEDA and the HPA, in a closed loop with both.
 
 use rheostat_baselines::Settings;
+use rheostat_kubescale::Workload;
+use rheostat_kubescale::hpa::{Tolerances, value_replicas};
 
 use crate::support::{Cluster, Load, build, observation};
 use rheostat_simulator::{Control, TriggerAnswer};
@@ -108,10 +110,29 @@ fn llm_ds_blueprint_adds_one_pod_in_three_minutes() {
     assert!(cluster.last().replicas >= 4, "{:?}", cluster.last());
 }
 
-/// llm-d-autoscaling PR 1019, docs/design/hpa-overshoot.md: 100 requests a second come, a pod does 10 and
-/// takes 60 s to start, the target is 250. `Value` multiplies by the pods at each sync, far beyond the ten
-/// that are needed; the demonstration multiplies by all replicas and gets to 22,745, where the real HPA
-/// multiplies by the ready ones.
+/// llm-d-autoscaling PR 1019, docs/design/hpa-overshoot.md: the queue grows by 90 a second, the target is 250, and
+/// each sync multiplies by the replicas: 6, 65, 1053, 22,745. That takes pods that start for ready ones; the HPA
+/// multiplies by the ready ones (`GetExternalMetricReplicas`), of which there is one until the first start ends.
+#[test]
+fn the_demonstrated_runaway_takes_starting_pods_for_ready_ones() {
+    let replicas = |ready: fn(i32) -> i32| {
+        let mut replicas = 1;
+        [15, 30, 45, 60].map(|second| {
+            let scale = Workload {
+                ready_pods: ready(replicas),
+                ..Workload::settled(replicas)
+            };
+            let queue = second * 90 * 1000;
+            replicas = value_replicas(&[queue], 250_000, &scale, Tolerances { up: 0.1, down: 0.1 }).unwrap();
+            replicas
+        })
+    };
+    assert_eq!(replicas(|replicas| replicas), [6, 65, 1053, 22_745]);
+    assert_eq!(replicas(|_| 1), [6, 11, 17, 22]);
+}
+
+/// The same load in a closed loop with the real arithmetic: 100 requests a second come, a pod does 10 and takes 60 s
+/// to start. Once the first of them are ready, `Value` multiplies by them, far beyond the ten that are needed.
 #[test]
 fn value_on_a_queue_runs_away_where_average_value_overshoots() {
     let peak = |name, target| {
@@ -129,6 +150,7 @@ fn value_on_a_queue_runs_away_where_average_value_overshoots() {
     };
     let by_value = peak("llm-d-queue-value", "target_waiting");
     let by_average = peak("keda-concurrency", "target_requests");
+    println!("Value {by_value}, AverageValue {by_average}");
     assert!(by_value > 100, "ten are needed, {by_value} are there");
     assert!(by_average <= 30, "{by_average}");
 }

@@ -54,6 +54,7 @@ struct Gain {
     preempted: u64,
     ttft: Buckets,
     itl: Buckets,
+    tpot: Buckets,
     e2e: Buckets,
 }
 
@@ -84,6 +85,7 @@ pub(crate) struct Scrape {
     pub(crate) preemption_rate: Option<PerSecond>,
     pub(crate) ttft: Option<Latency>,
     pub(crate) itl: Option<Latency>,
+    pub(crate) tpot: Option<Latency>,
     pub(crate) e2e: Option<Latency>,
     pub(crate) busy: Ratio,
 }
@@ -144,6 +146,10 @@ impl Meter {
         open.finished += 1;
         open.finished_prompt += u64::from(done.job.prompt);
         open.finished_output += u64::from(done.job.output);
+        if done.job.output > 1 {
+            let each = (done.at - done.first) / u64::from(done.job.output - 1);
+            open.tpot.add(ITL, each, 1);
+        }
         open.e2e.add(E2E, done.at - done.job.arrived, 1);
     }
 
@@ -173,6 +179,7 @@ impl Meter {
             preemption_rate: rate(total.preempted),
             ttft: total.ttft.latency(TTFT),
             itl: total.itl.latency(ITL),
+            tpot: total.tpot.latency(ITL),
             e2e: total.e2e.latency(E2E),
             busy: self.busy.part(now, self.interval),
         })
@@ -222,6 +229,7 @@ impl Gain {
         for (to, from) in [
             (&mut self.ttft, &other.ttft),
             (&mut self.itl, &other.itl),
+            (&mut self.tpot, &other.tpot),
             (&mut self.e2e, &other.e2e),
         ] {
             to.count += from.count;
@@ -243,6 +251,7 @@ impl Gain {
         for (to, from) in [
             (&mut self.ttft, &other.ttft),
             (&mut self.itl, &other.itl),
+            (&mut self.tpot, &other.tpot),
             (&mut self.e2e, &other.e2e),
         ] {
             to.count -= from.count;

@@ -146,6 +146,7 @@ impl<S: Server> Pod<S> {
                 preemption_rate,
                 ttft,
                 itl,
+                tpot,
                 e2e,
                 busy: _,
             } = scrape;
@@ -165,6 +166,7 @@ impl<S: Server> Pod<S> {
                 preemption_rate,
                 ttft,
                 itl,
+                tpot,
                 e2e,
             }
         });

@@ -43,7 +43,7 @@ const FEATURES: usize = 4;
 const MOST_KINDS: usize = 8;
 
 /// Weight of the data sheet, in samples. Less lets the first odd samples in, more makes learning slow.
-const PRIOR_WEIGHT: f64 = 4.0;
+const PRIOR_WEIGHT: f64 = 8.0;
 
 /// Samples of which the fit forgets half: at one every 15 s for each kind some hours, so that a change of
 /// request shapes or an upgrade of the engine is followed within a day.
@@ -222,7 +222,7 @@ impl Fit {
 
     /// How sure the fit is: grows with what was seen and shrinks with how badly it explains it.
     fn confidence(&self) -> f64 {
-        let seen = self.weight / (self.weight + 10.0 * PRIOR_WEIGHT);
+        let seen = self.weight / (self.weight + 5.0 * PRIOR_WEIGHT);
         seen / (1.0 + self.error / USUAL_ERROR)
     }
 
@@ -364,7 +364,7 @@ impl Fit {
 }
 
 /// How strongly factors that the data do not tell apart are kept at their prior's proportions.
-const RIDGE: f64 = 0.25;
+const RIDGE: f64 = 1.0;
 
 /// A cost is at least and at most so many times what the data sheet says. Wider bounds would let a fit
 /// without information run away; narrower ones would not hold for quantised or badly tuned models.
@@ -417,6 +417,7 @@ mod tests {
                 p95: mean,
                 p99: mean,
             }),
+            tpot: None,
             e2e: None,
         }
     }

@@ -218,15 +218,12 @@ fn kept(serving: &[(&Replica, Serving)], objective: &Objective) -> Option<(f64, 
 /// The least of the parts that kept each latency; `None` where none of them is told.
 fn part_kept(serving: &Serving, slo: &Slo) -> Option<f64> {
     let part = |latency: Option<Latency>, limit: Option<Duration>| Some(latency?.within(limit?).0);
-    let itl = match (serving.itl, slo.itl) {
-        // What counts is the mean of each request, which lies near the mean of the engine's window; the
-        // quantiles of single tokens show the gaps that other prompts make.
-        (Some(latency), Some(limit)) => {
-            let over = latency.mean.0 / limit.as_secs_f64().max(1e-6);
-            Some(((ITL_SPREAD + 1.0 - over) / (2.0 * ITL_SPREAD)).clamp(0.0, 1.0))
-        }
-        _ => None,
-    };
+    // What counts is the mean of each request. Where the engine tells only of single tokens, their mean stands
+    // for it: their quantiles show the gaps that other prompts make, which even out.
+    let itl = part(serving.tpot, slo.itl).or_else(|| {
+        let over = serving.itl?.mean.0 / slo.itl?.as_secs_f64().max(1e-6);
+        Some(((1.0 + ITL_SPREAD - over) / (2.0 * ITL_SPREAD)).clamp(0.0, 1.0))
+    });
     [part(serving.ttft, slo.ttft), itl, part(serving.e2e, slo.e2e)]
         .into_iter()
         .flatten()
@@ -234,4 +231,4 @@ fn part_kept(serving: &Serving, slo: &Slo) -> Option<f64> {
 }
 
 /// Requests' mean times between tokens spread by this part around the engine's.
-const ITL_SPREAD: f64 = 0.15;
+const ITL_SPREAD: f64 = 0.3;

@@ -27,7 +27,8 @@ pub(crate) struct Forecast {
     /// What was forecast in each of the steps that lie within the horizon, the oldest first.
     past: VecDeque<Past>,
     residuals: Vec<Residuals>,
-    started: bool,
+    /// Seconds that were looked at.
+    seen: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,14 @@ const REMEMBERED: Duration = Duration::from_secs(2 * 24 * 3600);
 /// Seconds over which queues even demand out.
 const FELT: u64 = 20;
 
+/// A sample weighs at most so many usual ones: a burst counts as the requests that it has, but the rate it is
+/// compared with may have been next to nothing.
+const MOST_WEIGHT: f64 = 3.0;
+
+/// Seconds after the beginning in which nothing is forecast that is judged later: levels of a few seconds are
+/// no levels.
+const WARM_UP: f64 = 120.0;
+
 /// No forecast is less than this, in replicas: below it, ratios say nothing.
 const LEAST: f64 = 0.02;
 
@@ -85,7 +94,7 @@ impl Forecast {
             rate: 0.0,
             past: VecDeque::new(),
             residuals: vec![Residuals::new(); Self::predictors().count()],
-            started: false,
+            seen: 0.0,
         }
     }
 
@@ -108,12 +117,13 @@ impl Forecast {
     pub(crate) fn pass(&mut self, moment: Moment, demand: f64, rate: f64) {
         let felt = self.felt.push(demand);
         self.judge(moment, felt, rate);
-        if !self.started {
-            self.levels.fill(demand);
-            self.rate = rate;
-            self.started = true;
-        }
-        let part = |fades: f64| 1.0 - (-moment.seconds / fades).exp();
+        self.seen += moment.seconds;
+        // A mean of all that was seen, while that is little.
+        let part = |fades: f64| {
+            (1.0 - (-moment.seconds / fades).exp())
+                .max(moment.seconds / self.seen)
+                .min(1.0)
+        };
         for (level, fades) in self.levels.iter_mut().zip(LEVELS) {
             *level += part(fades as f64) * (demand - *level);
         }
@@ -125,12 +135,13 @@ impl Forecast {
             }
         }
         self.season.add(moment.now, demand);
-        let values = self.values(moment.now, moment.horizon);
-        self.past.push_back(Past {
-            step: moment.step,
-            values,
-            rate: self.rate,
-        });
+        if self.seen >= WARM_UP {
+            self.past.push_back(Past {
+                step: moment.step,
+                values: self.values(moment.now, moment.horizon),
+                rate: self.rate,
+            });
+        }
     }
 
     /// Forecasts whose time has come meet what came.
@@ -142,7 +153,7 @@ impl Forecast {
         {
             // Only the one that was made for this very step; after a pause the others have no counterpart.
             if past.step + horizon_steps == step {
-                let weight = rate / past.rate.max(0.05);
+                let weight = (rate / past.rate.max(1e-3)).min(MOST_WEIGHT);
                 for (residuals, value) in self.residuals.iter_mut().zip(&past.values) {
                     residuals.add(*value, felt, weight, keep);
                 }

@@ -123,6 +123,8 @@ pub struct Serving {
     pub ttft: Option<Latency>,
     /// Time between two tokens.
     pub itl: Option<Latency>,
+    /// Mean time between the tokens of a request, over finished requests.
+    pub tpot: Option<Latency>,
     /// Time of a whole request.
     pub e2e: Option<Latency>,
 }

@@ -28,6 +28,9 @@ const PRIOR: f64 = 3600.0;
 /// How fast the price learns: a day on which nobody is late lowers it to 0.4, one with twice as many late
 /// requests as there may be raises it to 2.4. Faster, and it follows single bursts.
 const LEARNING: f64 = 1e-5;
+/// A budget that is overdrawn moves the price by so much at most: what one burst cost is no reason to pay for
+/// many.
+const MOST_OVERDRAWN: f64 = 1.5;
 /// The price that is begun with, times the part that may be late.
 const FIRST: f64 = 0.5;
 /// Bounds of the logarithm of the price beside its beginning.
@@ -74,7 +77,7 @@ impl Price {
         } else {
             0.0
         };
-        FIRST * (overdrawn.clamp(-2.0, 3.0) + self.learned).exp() / allowed
+        FIRST * (overdrawn.clamp(-2.0, MOST_OVERDRAWN) + self.learned).exp() / allowed
     }
 
     /// The price of one late request, in replica-seconds.

@@ -97,6 +97,7 @@ pub(crate) fn ready(index: usize, now: Timestamp, load: Load) -> Replica {
             preemption_rate: Some(PerSecond(0.0)),
             ttft: None,
             itl: None,
+            tpot: None,
             e2e: None,
         }),
         gpu_utilization: Some(Ratio(load.busy)),

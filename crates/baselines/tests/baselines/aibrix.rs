@@ -60,6 +60,43 @@ fn kpa_never_asks_for_more_than_two_at_a_target_of_a_half() {
     assert_eq!(replicas, 2);
 }
 
+/// context.go: `SetMaxPanicPods` does nothing, so a panic forgets the most pods that it asked for.
+#[test]
+fn a_panic_of_kpa_takes_pods_away() {
+    let settings = Settings::new()
+        .with("metric", "running")
+        .with("target_requests", 1.0)
+        .with("stable_window_seconds", 600_u32)
+        .with("down_cooldown_seconds", 0_u32);
+    let mut kpa = direct("aibrix-kpa", &settings);
+    let mut at = |second: u32, replicas: u32, running: f64| {
+        let load = Load {
+            running,
+            ..Load::default()
+        };
+        kpa.decide(&observation(
+            f64::from(second),
+            replicas,
+            &vec![load; replicas as usize],
+        ))
+    };
+    for second in (0..600).step_by(10) {
+        let _ = at(second, 20, 0.1);
+    }
+    let _ = at(600, 20, 100.0);
+    for second in (610..650).step_by(10) {
+        let _ = at(second, 20, 0.1);
+    }
+    assert_eq!(
+        at(650, 20, 60.0),
+        Some(27),
+        "160.4 / 6 in the last minute, 0.1 before: panic"
+    );
+    // The first burst has left the short window, which is still at 10.1 against 2.8: still panic, where
+    // Knative's would keep the 27.
+    assert_eq!(at(660, 27, 0.1), Some(13), "to the half");
+}
+
 /// podautoscaler_controller.go, stabilizeRecommendation: on the way down the smallest of the window, so that
 /// a short lull of minutes ago still counts when the load is back.
 #[test]

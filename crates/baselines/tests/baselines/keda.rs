@@ -2,7 +2,8 @@
 
 use rheostat_baselines::Settings;
 use rheostat_kubescale::Workload;
-use rheostat_kubescale::hpa::{Tolerances, value_replicas};
+use rheostat_kubescale::hpa::{Tolerances, per_pod_replicas, value_replicas};
+use rheostat_reading::Count;
 
 use crate::support::{Cluster, Load, build, observation};
 use rheostat_simulator::{Control, TriggerAnswer};
@@ -101,7 +102,53 @@ fn production_stacks_bare_query_freezes_at_two_pods() {
     );
 }
 
-/// llm-d-autoscaling 3c06c88: one pod per 180 s, and with `AverageValue` the KV trigger can ask for two.
+/// With `AverageValue` the fullest KV cache is taken for a total, of which 0.95 is one pod's: it can ask for two.
+#[test]
+fn llm_ds_kv_cache_trigger_asks_for_two_at_most() {
+    let full = Load {
+        running: 64.0,
+        kv_cache: 1.0,
+        ..Load::default()
+    };
+    for pods in 1..20_i32 {
+        let loads = vec![full; usize::try_from(pods).unwrap()];
+        let [_, TriggerAnswer::Value { value, .. }] = values("llm-d-blueprint", &Settings::new(), &loads)[..]
+        else {
+            panic!("two triggers");
+        };
+        let milli = (value * 1000.0) as i64;
+        let tolerances = Tolerances { up: 0.1, down: 0.1 };
+        let asked = per_pod_replicas(&[milli], 950, pods, tolerances);
+        assert!(asked <= 2, "{asked} of {pods} that are full");
+    }
+}
+
+/// No pods, no metrics: requests that wait in front are not seen.
+#[test]
+fn who_reads_only_engines_stays_at_zero() {
+    for name in [
+        "peer-vllm-inference",
+        "peer-vllm-queue-depth",
+        "llm-d-blueprint",
+        "llm-d-queue-value",
+        "gke-queue-size",
+        "kaito",
+    ] {
+        let Control::Keda { mut scaler, .. } = build(name, &Settings::new()) else {
+            panic!("{name} does not act through KEDA");
+        };
+        let mut empty = observation(0.0, 0, &[]);
+        empty.queued_outside = Some(Count(1000.0));
+        scaler.observe(&empty);
+        for trigger in 0..scaler.targets().len() {
+            let answer = scaler.answer(trigger);
+            let active = matches!(answer, TriggerAnswer::Value { active: true, .. });
+            assert!(!active, "{name}: {answer:?}");
+        }
+    }
+}
+
+/// llm-d-autoscaling 3c06c88: one pod per 180 s.
 #[test]
 fn llm_ds_blueprint_adds_one_pod_in_three_minutes() {
     let mut cluster = cluster("llm-d-blueprint", &Settings::new());

@@ -8,6 +8,7 @@ mod dynamo;
 mod kaito;
 mod keda;
 mod knative;
+mod properties;
 mod ray_serve;
 mod sageserve;
 mod support;

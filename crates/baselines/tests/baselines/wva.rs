@@ -2,7 +2,9 @@
 
 use rheostat_baselines::Settings;
 
-use crate::support::{Cluster, build};
+use rheostat_simulator::{Control, TriggerAnswer};
+
+use crate::support::{Cluster, Load, build, observation};
 
 /// With as many slots as requests come, so that the KV cache is what fills.
 fn cluster(name: &str) -> Cluster {
@@ -26,6 +28,29 @@ fn v1_takes_a_step_after_the_window_and_a_start() {
     assert_eq!(cluster.last().replicas, 2);
     cluster.run(1500, |_| arrivals(0.05, 1.0));
     assert_eq!(cluster.last().replicas, 1);
+}
+
+/// engine.go: the interval of 60 s that is configured is not used, the loop takes 30 s.
+#[test]
+fn it_looks_each_thirty_seconds() {
+    let Control::Keda { mut scaler, .. } = build("llm-d-wva-v1", &Settings::new()) else {
+        panic!("an HPA carries it out");
+    };
+    let full = Load {
+        running: 64.0,
+        kv_cache: 0.79,
+        ..Load::default()
+    };
+    let mut at = |seconds, load| {
+        scaler.observe(&observation(seconds, 1, &[load]));
+        match scaler.answer(0) {
+            TriggerAnswer::Value { value, .. } => Some(value),
+            TriggerAnswer::Error(_) => None,
+        }
+    };
+    assert_eq!(at(0.0, Load::default()), Some(1.0));
+    assert_eq!(at(15.0, full), Some(1.0), "not yet");
+    assert_eq!(at(30.0, full), Some(2.0));
 }
 
 /// Follows from its sources, not from an issue: at ten replicas one step is a ratio of 1.1, within the HPA's

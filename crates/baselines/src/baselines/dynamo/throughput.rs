@@ -115,3 +115,31 @@ impl ThroughputLoop {
         rate
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capacity::operation;
+    use rheostat_reading::Seconds;
+
+    /// perf_model/agg.py: prompts of 4,000 tokens and answers of 100 in a budget of 2,048 are in balance up to
+    /// 100 * 2048 / 4100 = 49 requests, and 4000 / (2048 - x) <= 100 allows 2,008.
+    #[test]
+    fn its_balance_of_prefill_and_decode_does_not_bind() {
+        let engine = EngineModel {
+            base: Seconds(0.01),
+            per_prefill_token: Seconds(0.000_01),
+            per_decode_sequence: Seconds(0.0),
+            per_kv_token: Seconds(0.0),
+            max_sequences: 256,
+            max_batched_tokens: 2048,
+            kv_tokens: 10_000_000,
+            ..EngineModel::named("llama-3.1-8b-h100").unwrap()
+        };
+        let long = Duration::from_secs(1000);
+        let planner = ThroughputLoop::new(engine.clone(), long, long, long, Kind::Constant);
+        let claimed = planner.replica_rate(4000.0, 100.0);
+        let balanced = operation(&engine, 49, 4000.0, 100.0).rate.0;
+        assert!(claimed > 5.0 * balanced, "{claimed} {balanced}");
+    }
+}

@@ -24,8 +24,8 @@ pub(crate) enum Query {
     InFlight,
     /// 1 while requests have come within the time, else 0: `rate(…[1m]) > bool 0` of a router's counter.
     Arriving(Arriving),
-    /// The greatest use of a replica, as the larger of its queue and its KV cache, each against what is
-    /// taken for full, averaged over replicas.
+    /// How full replicas are on average, each by the larger of its queue and its KV cache against what is taken
+    /// for full. One that does not say is taken for full, and so is a pool without any.
     Saturation { queue: f64, kv_cache: f64 },
 }
 
@@ -112,12 +112,14 @@ impl Query {
                 Ok(if any { 1.0 } else { 0.0 })
             }
             Self::Saturation { queue, kv_cache } => {
-                let used = observation.ready().filter_map(|pod| {
-                    let waiting = Signal::Waiting.of(pod)? / *queue;
-                    let cache = Signal::KvCacheUsage.of(pod)? / *kv_cache;
-                    Some(waiting.max(cache))
+                let used = observation.ready().map(|pod| {
+                    let waiting = Signal::Waiting.of(pod).map(|waiting| waiting / *queue);
+                    let cache = Signal::KvCacheUsage.of(pod).map(|cache| cache / *kv_cache);
+                    waiting
+                        .zip(cache)
+                        .map_or(1.0, |(waiting, cache)| waiting.max(cache))
                 });
-                Ok(mean(used).unwrap_or(0.0))
+                Ok(mean(used).unwrap_or(1.0))
             }
         }
     }

@@ -83,8 +83,9 @@ fn build_blueprint(chosen: &Chosen, _: &Context) -> Result<Control, BaselineErro
         .with(MetricsScaler::new(SCRAPE, triggers)))
 }
 
-/// What a pod's queue and KV cache are full at, for the endpoint picker's saturation (the utilization
-/// detector of gateway-api-inference-extension: `queueDepthThreshold` 5, `kvCacheUtilThreshold` 0.8).
+/// What a pod's queue and KV cache are full at, for the endpoint picker's saturation: `DefaultQueueDepthThreshold`
+/// and `DefaultKVCacheUtilThreshold` of its utilization detector (llm-d/llm-d-router 39142fb,
+/// `pkg/epp/framework/plugins/flowcontrol/saturationdetector/utilization`).
 const FULL: Query = Query::Saturation {
     queue: 5.0,
     kv_cache: 0.8,

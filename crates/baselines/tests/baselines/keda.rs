@@ -148,6 +148,28 @@ fn who_reads_only_engines_stays_at_zero() {
     }
 }
 
+/// llm-d-router 39142fb, utilization/detector.go: the larger of queue over 5 and KV cache over 0.8, mean over pods;
+/// full where a pod does not say.
+#[test]
+fn the_endpoint_picker_averages_how_full_pods_are() {
+    let pod = |waiting, kv_cache| Load {
+        waiting,
+        running: 6.0,
+        kv_cache,
+        ..Load::default()
+    };
+    let saturation = |loads: &[Load]| match values("llm-d-endpoint-picker", &Settings::new(), loads)[..] {
+        [TriggerAnswer::Value { value, .. }, _] => Some((value * 1000.0).round()),
+        _ => None,
+    };
+    assert_eq!(
+        saturation(&[pod(0.0, 0.4), pod(10.0, 0.1)]),
+        Some(1250.0),
+        "0.5 and 2"
+    );
+    assert_eq!(saturation(&[]), Some(1000.0));
+}
+
 /// llm-d-autoscaling 3c06c88: one pod per 180 s.
 #[test]
 fn llm_ds_blueprint_adds_one_pod_in_three_minutes() {

@@ -36,7 +36,8 @@ impl Bin {
 }
 
 impl Foresight {
-    /// From a trace that begins at `start`.
+    /// From a trace that begins at `start`. A `width` of 1 s keeps bursts apart that matter to a time to the
+    /// first token of seconds.
     ///
     /// # Errors
     /// If `width` is 0, or the trace has more than 3,200,000 bins.

@@ -22,6 +22,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 pub(crate) fn baseline(context: &Context) -> Baseline {
     let [floor, cap] = bounds_parameters(context);
+    // Within the time that a request may wait, arrivals may be averaged; over longer, bursts would be lost.
+    let wait = context.slo.ttft.unwrap_or(PERIOD).as_secs_f64().ceil();
     Baseline {
         name: "oracle",
         source: "ours; after the look-ahead of Lu and Chen, arXiv 1112.0442: beyond one cold start it is worthless",
@@ -31,16 +33,17 @@ pub(crate) fn baseline(context: &Context) -> Baseline {
             Parameter::number(
                 "utilization",
                 "part of a replica's fastest steady state within the SLO that is used",
-                0.8,
+                0.7,
                 (0.05, 1.0),
-                &[0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+                &[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
             ),
             Parameter::whole(
                 "bin_seconds",
-                "over which time arrivals are averaged",
-                30,
+                "over which time arrivals are averaged, at least a bin of the foresight; the time to the first token \
+                 where nobody says",
+                (wait as u32).clamp(1, 3600),
                 (1, 3600),
-                &[10, 30, 60, 120],
+                &[1, 2, 5, 10, 30, 60],
             ),
             Parameter::whole(
                 "keep_seconds",

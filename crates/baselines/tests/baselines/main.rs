@@ -8,6 +8,7 @@ mod dynamo;
 mod kaito;
 mod keda;
 mod knative;
+mod oracle;
 mod properties;
 mod ray_serve;
 mod sageserve;

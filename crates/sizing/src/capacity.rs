@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::{CostModel, Lengths};
 use crate::intent::{Objective, Slo};
+use crate::moment::STEP;
 use crate::observation::{Replica, Serving};
+use crate::sliding::SlidingMean;
 
 /// What replicas can do, learned for each kind of hardware while they serve.
 ///
@@ -19,6 +21,8 @@ use crate::observation::{Replica, Serving};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Capacity {
     kinds: BTreeMap<Arc<str>, Fit>,
+    /// How busy each ready pod's GPUs were, over the time that its engine's rates cover.
+    busy: BTreeMap<Arc<str>, SlidingMean>,
 }
 
 /// The fit for one kind of hardware.
@@ -55,6 +59,9 @@ const BETWEEN_SAMPLES: Duration = Duration::from_secs(15);
 /// A pod's first time after it became ready is left out: caches fill and graphs are captured, and such
 /// samples poison a capacity model (Dynamo issue #12430).
 const WARM_UP: Duration = Duration::from_secs(60);
+
+/// Looks that a mean of how busy a GPU was covers at most.
+const MOST_COVERED: usize = 24;
 
 /// Samples that are further off than this part of what was expected count less (Huber).
 const USUAL_ERROR: f64 = 0.15;
@@ -108,8 +115,27 @@ impl Capacity {
         parameters: Option<f64>,
         pods: impl Iterator<Item = &'a Replica>,
     ) {
+        let mut busy = BTreeMap::new();
         for pod in pods {
             let Some(serving) = &pod.serving else { continue };
+            // A GPU tells of a moment, an engine of a window: both must speak of the same time.
+            let covered = usize::try_from(serving.window.as_secs() / STEP.as_secs())
+                .unwrap_or(1)
+                .max(1);
+            let worked = pod.gpu_utilization.map(|ratio| {
+                let mut mean = self
+                    .busy
+                    .remove(&pod.name)
+                    .unwrap_or_else(|| SlidingMean::new(MOST_COVERED));
+                mean.resize(covered.min(MOST_COVERED));
+                let worked = mean.push(ratio.0);
+                let full = mean.is_full();
+                busy.insert(Arc::clone(&pod.name), mean);
+                (worked, full)
+            });
+            if worked.is_some_and(|(_, full)| !full) {
+                continue;
+            }
             if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&pod.hardware) {
                 continue;
             }
@@ -122,10 +148,11 @@ impl Capacity {
                 .ready
                 .is_none_or(|ready| now.since(ready) >= WARM_UP + serving.window);
             let due = fit.sampled_at.is_none_or(|at| now.since(at) >= BETWEEN_SAMPLES);
-            if warm && due && fit.sample(pod, serving) {
+            if warm && due && fit.sample(worked.map(|(worked, _)| worked), serving) {
                 fit.sampled_at = Some(now);
             }
         }
+        self.busy = busy;
     }
 
     /// What is known of `hardware`; what the data sheet says where nothing was seen.
@@ -227,7 +254,7 @@ impl Fit {
     }
 
     /// Takes one pod's window; whether it said anything.
-    fn sample(&mut self, pod: &Replica, serving: &Serving) -> bool {
+    fn sample(&mut self, worked: Option<f64>, serving: &Serving) -> bool {
         let (Some(prompts), Some(generated), Some(itl)) = (
             serving.prompt_token_rate,
             serving.generation_token_rate,
@@ -242,10 +269,7 @@ impl Fit {
         let sequences = generated * itl;
         // Where the GPU does not say how busy it is: the part of the time in which somebody is there, for
         // arrivals that come at random.
-        let busy = pod
-            .gpu_utilization
-            .map_or_else(|| 1.0 - (-sequences).exp(), |ratio| ratio.0)
-            .clamp(0.0, 1.0);
+        let busy = worked.unwrap_or_else(|| 1.0 - (-sequences).exp()).clamp(0.0, 1.0);
         // An engine that is idle nearly always says little of what its work costs.
         if busy < 0.1 {
             return false;

@@ -17,6 +17,8 @@ use crate::sliding::{SlidingMax, SlidingMean};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Forecast {
     levels: Vec<f64>,
+    /// The demand over days.
+    usual: f64,
     means: Vec<SlidingMean>,
     peaks: Vec<SlidingMax>,
     /// The demand as queues feel it.
@@ -35,6 +37,7 @@ pub(crate) struct Forecast {
 struct Past {
     step: u64,
     values: Vec<f64>,
+    usual: f64,
     rate: f64,
 }
 
@@ -75,8 +78,10 @@ const MOST_WEIGHT: f64 = 3.0;
 /// no levels.
 const WARM_UP: f64 = 120.0;
 
-/// No forecast is less than this, in replicas: below it, ratios say nothing.
+/// No forecast is less than this, in replicas, or than this part of the usual demand: to next to nothing,
+/// everything is a multiple, and one burst after a lull would make a thousand of the next lull.
 const LEAST: f64 = 0.02;
+const LEAST_PART: f64 = 0.3;
 
 impl Forecast {
     pub(crate) fn new(step: Duration) -> Self {
@@ -84,6 +89,7 @@ impl Forecast {
         let count = |seconds: u64| usize::try_from(steps(seconds)).unwrap_or(1);
         Self {
             levels: vec![0.0; LEVELS.len()],
+            usual: 0.0,
             means: MEANS.iter().map(|mean| SlidingMean::new(count(*mean))).collect(),
             peaks: MEANS
                 .iter()
@@ -93,7 +99,7 @@ impl Forecast {
             season: Season::new(),
             rate: 0.0,
             past: VecDeque::new(),
-            residuals: vec![Residuals::new(); Self::predictors().count()],
+            residuals: vec![Residuals::new(); Self::predictors().count() * LEVELS_OF_LOAD],
             seen: 0.0,
         }
     }
@@ -127,6 +133,7 @@ impl Forecast {
         for (level, fades) in self.levels.iter_mut().zip(LEVELS) {
             *level += part(fades as f64) * (demand - *level);
         }
+        self.usual += part(REMEMBERED.as_secs_f64()) * (demand - self.usual);
         self.rate += part(RATE_FADES) * (rate - self.rate);
         for (place, mean) in self.means.iter_mut().enumerate() {
             let mean = mean.push(demand);
@@ -139,6 +146,7 @@ impl Forecast {
             self.past.push_back(Past {
                 step: moment.step,
                 values: self.values(moment.now, moment.horizon),
+                usual: self.usual,
                 rate: self.rate,
             });
         }
@@ -154,8 +162,8 @@ impl Forecast {
             // Only the one that was made for this very step; after a pause the others have no counterpart.
             if past.step + horizon_steps == step {
                 let weight = (rate / past.rate.max(1e-3)).min(MOST_WEIGHT);
-                for (residuals, value) in self.residuals.iter_mut().zip(&past.values) {
-                    residuals.add(*value, felt, weight, keep);
+                for (residuals, value) in self.residuals.chunks_mut(LEVELS_OF_LOAD).zip(&past.values) {
+                    residuals[level_of_load(*value, past.usual)].add(*value, felt, weight, keep);
                 }
             }
             self.past.pop_front();
@@ -179,11 +187,17 @@ impl Forecast {
                 self.levels[2] * day,
                 self.levels[2] * week.unwrap_or(day),
             ])
-            .map(|value| value.max(LEAST))
+            .map(|value| value.max(LEAST).max(LEAST_PART * self.usual))
             .collect()
     }
 
-    pub(crate) fn residuals(&self) -> &[Residuals] {
+    /// How far the predictor `place` has been off when it said something like `value`.
+    pub(crate) fn residuals(&self, place: usize, value: f64) -> &Residuals {
+        &self.residuals[place * LEVELS_OF_LOAD + level_of_load(value, self.usual)]
+    }
+
+    /// What was learned of how far predictors are off.
+    pub(crate) fn all_residuals(&self) -> &[Residuals] {
         &self.residuals
     }
 
@@ -204,6 +218,20 @@ impl Forecast {
         &self.season
     }
 }
+
+/// What is forecast of a lull, of the usual, and of a burst is off in different ways: after a lull it can only
+/// become more, after a burst less. Each has its own record (Mondrian conformal prediction).
+const LEVELS_OF_LOAD: usize = 3;
+
+fn level_of_load(value: f64, usual: f64) -> usize {
+    let ratio = value / usual.max(LEAST);
+    usize::from(ratio > LULL) + usize::from(ratio > BURST)
+}
+
+/// Up to this part of the usual demand is a lull …
+const LULL: f64 = 0.7;
+/// … and from so many times of it on, it is a burst.
+const BURST: f64 = 2.0;
 
 /// The rate of requests is followed in so many seconds.
 const RATE_FADES: f64 = 1200.0;

@@ -80,7 +80,8 @@ impl Rules {
         let step = moment.step;
         let start = moment.horizon_steps();
         let values = forecast.values(moment.now, moment.horizon);
-        for (place, (value, residuals)) in values.iter().zip(forecast.residuals()).enumerate() {
+        for (place, value) in values.iter().enumerate() {
+            let residuals = forecast.residuals(place, *value);
             for (which, factor) in PRICES.iter().enumerate() {
                 let wanted = residuals.newsvendor(*value, price * factor, bounds.0, bounds.1);
                 for (keep, starts) in KEEPS.iter().enumerate() {

@@ -126,7 +126,7 @@ impl Sizer {
             capacity: self.capacity.clone(),
             cold_start: self.cold_start.clone(),
             ledger: self.ledger.clone(),
-            residuals: mind.map_or_else(Vec::new, |mind| mind.forecast.residuals().to_vec()),
+            residuals: mind.map_or_else(Vec::new, |mind| mind.forecast.all_residuals().to_vec()),
             season: mind.map(|mind| mind.forecast.season().clone()),
             rules: mind.map(|mind| mind.rules.clone()),
             price: mind.map(|mind| mind.price),
@@ -355,12 +355,12 @@ impl Mind {
         figures.in_flight = Some(Count(found.in_flight));
         figures.arrival_rate = Some(PerSecond(found.rate));
         figures.demand = Some(Count(demand));
+        let expected = values[advice.best];
         let quantile = self
             .forecast
-            .residuals()
-            .get(advice.best)
-            .map(|residuals| residuals.quantile(values[advice.best], 1.0 - allowed));
-        figures.expected_demand = quantile.map(Count);
+            .residuals(advice.best, expected)
+            .quantile(expected, 1.0 - allowed);
+        figures.expected_demand = Some(Count(quantile));
         if slo_of(&intent.objective).is_some() {
             figures.usable = Some(Ratio(replica.usable));
             figures.capacity = Some(PerSecond(replica.usable / replica.work));

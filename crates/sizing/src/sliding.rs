@@ -79,6 +79,20 @@ impl SlidingMean {
         self.mean()
     }
 
+    /// Over so many steps from now on.
+    pub(crate) fn resize(&mut self, steps: usize) {
+        self.steps = steps.max(1);
+        while self.values.len() > self.steps {
+            self.values.pop_front();
+        }
+        self.sum = self.values.iter().sum();
+    }
+
+    /// Whether as many steps were seen as it covers.
+    pub(crate) fn is_full(&self) -> bool {
+        self.values.len() >= self.steps
+    }
+
     pub(crate) fn mean(&self) -> f64 {
         if self.values.is_empty() {
             return 0.0;

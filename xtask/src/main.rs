@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod crd;
 mod e2e;
 mod nvml_clients;
 mod prometheus;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Task {
     /// Measure speed and size: prints a table and writes target/bench/NAME.json.
     Bench(bench::BenchArguments),
+    /// Make deploy/crd.yaml anew from its definition in crates/crd.
+    Crd,
     /// Run the end-to-end proofs against the real control plane (see e2e/README.md).
     E2e(e2e::EndToEndArguments),
     /// Run nvidia-ml-py, gpustat, nvitop and go-nvml against fake-nvml and compare what they print.
@@ -40,6 +43,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Crd => crd::generate(),
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::NvmlClients => nvml_clients::run(),
         Task::PromtextOracle(arguments) => promtext::run(&arguments),

@@ -75,9 +75,14 @@ pub(crate) fn value_for(
             .iter()
             .all(|tolerance| hpa_desired(metric_type, value, target, replicas, ready, *tolerance) == desired)
     };
+    // A division that rounds a whole number up by its last bit gives one replica more; a thousandth less
+    // does not.
+    let less = to_milli((exact - 0.001).max(0.0));
     let reachable = metric_type == MetricType::AverageValue || ready > 0;
     if desired < replicas && reachable && !wanted(exact) && wanted(hidden) {
         hidden
+    } else if reachable && !wanted(exact) && wanted(less) {
+        less
     } else {
         to_milli(exact)
     }
@@ -158,6 +163,18 @@ mod tests {
         assert_eq!(hpa_desired(AverageValue, 330.0, 80.0, 4, 4, 0.0), 5);
         assert_eq!(hpa_desired(Value, 80.0, 80.0, 8, 4, 0.0), 8);
         assert_eq!(hpa_desired(Value, 160.0, 80.0, 0, 0, 0.1), 2);
+    }
+
+    #[test]
+    fn a_division_that_rounds_up_asks_for_no_replica_more() {
+        let (desired, target) = (29, 358.365);
+        let value = value_for(MetricType::Value, desired, target, 14, 7);
+        for tolerance in [0.0, DEFAULT_TOLERANCE] {
+            assert_eq!(
+                hpa_desired(MetricType::Value, value, target, 14, 7, tolerance),
+                desired
+            );
+        }
     }
 
     proptest! {

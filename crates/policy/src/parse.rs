@@ -21,6 +21,9 @@ const LEAST_TARGET: f64 = 0.001;
 const LONGEST_METRIC_NAME: usize = 100;
 const GREATEST_MANUAL_DEMAND: f64 = 1e6;
 
+/// What a schedule of a trigger may hold instead of a blackout.
+const NO_BLACKOUT: &str = "floor, ceiling or count; a blackout is for a ScalingPolicy";
+
 const DEFAULT_QUORUM: f64 = 0.8;
 const DEFAULT_GRACE: Duration = Duration::from_secs(20);
 
@@ -303,10 +306,15 @@ impl<'a> Parser<'a> {
         match self.get("schedule").filter(|_| !of_signal) {
             None => Ok(Schedule::default()),
             Some(text) => {
-                Schedule::parse(text, self.get("timezone")).map_err(|source| TriggerError::Schedule {
-                    key: "schedule".into(),
-                    source,
-                })
+                let schedule =
+                    Schedule::parse(text, self.get("timezone")).map_err(|source| TriggerError::Schedule {
+                        key: "schedule".into(),
+                        source,
+                    })?;
+                match schedule.has_blackout() {
+                    true => Err(invalid("schedule", shorten(text), NO_BLACKOUT)),
+                    false => Ok(schedule),
+                }
             }
         }
     }

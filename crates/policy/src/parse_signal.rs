@@ -173,14 +173,15 @@ impl<'a> Options<'_, 'a> {
         })?;
         let ceilings = schedule.windows().iter();
         if ceilings
-            .filter(|window| matches!(window.asks, crate::Asks::Ceiling(_)))
+            .filter(|window| matches!(window.asks, crate::Asks::Ceiling(_) | crate::Asks::Blackout))
             .count()
             > 0
         {
             return Err(invalid(
                 key,
                 text.chars().take(64).collect::<String>(),
-                "floor or count; a ceiling is no demand, but can stand in the key schedule beside another signal",
+                "floor or count; a ceiling is no demand, but can stand in the key schedule beside another signal, and a \
+                 blackout in a ScalingPolicy",
             ));
         }
         Ok(schedule)

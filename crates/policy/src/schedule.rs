@@ -37,6 +37,8 @@ pub enum Asks {
     Ceiling(u32),
     /// Exactly so many.
     Count(u32),
+    /// No change. Only a scaling policy knows how to hold still: triggers refuse it.
+    Blackout,
 }
 
 /// What the windows in force ask for together.
@@ -106,7 +108,7 @@ pub enum ScheduleError {
 }
 
 /// How a window is written.
-const FORM: &str = "floor|ceiling|count NUMBER from CRON to CRON [in ZONE], \
+const FORM: &str = "floor|ceiling|count NUMBER (in a ScalingPolicy also: blackout) from CRON to CRON [in ZONE], \
      such as: floor 2 from 0 8 * * mon-fri to 0 20 * * mon-fri in Europe/Zurich";
 const MOST_WINDOWS: usize = 32;
 const MOST_REPLICAS: u32 = 100_000;
@@ -153,6 +155,7 @@ impl Schedule {
         let mut bounds = Bounds::default();
         for window in self.windows.iter().filter(|window| window.holds(now)) {
             let (floor, ceiling) = match window.asks {
+                Asks::Blackout => (None, None),
                 Asks::Floor(replicas) => (Some(replicas), None),
                 Asks::Ceiling(replicas) => (None, Some(replicas)),
                 Asks::Count(replicas) => (Some(replicas), Some(replicas)),
@@ -170,6 +173,21 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// Whether the replica count is to stay as it is at `now`.
+    #[must_use]
+    pub fn is_blackout(&self, now: Timestamp) -> bool {
+        let mut blackouts = self.windows.iter().filter(|window| window.asks == Asks::Blackout);
+        blackouts.any(|window| window.holds(now))
+    }
+
+    /// Whether some window is a blackout.
+    #[must_use]
+    pub fn has_blackout(&self) -> bool {
+        self.windows.iter().any(|window| window.asks == Asks::Blackout)
+    }
+}
+
 impl Window {
     fn parse(text: &str, number: usize, zone: &str) -> Result<Self, ScheduleError> {
         let form = || ScheduleError::Form {
@@ -177,8 +195,10 @@ impl Window {
             window: text.chars().take(64).collect(),
         };
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        let [asks, replicas, "from", rest @ ..] = words.as_slice() else {
-            return Err(form());
+        let (asks, replicas, rest) = match words.as_slice() {
+            ["blackout", "from", rest @ ..] => ("blackout", "0", rest),
+            [asks, replicas, "from", rest @ ..] => (*asks, *replicas, rest),
+            _ => return Err(form()),
         };
         let to = rest.iter().position(|word| *word == "to").ok_or_else(form)?;
         let (from, after) = rest.split_at(to);
@@ -194,12 +214,13 @@ impl Window {
             .all(|b| b.is_ascii_digit())
             .then(|| replicas.parse::<u32>().ok())
             .flatten()
-            .filter(|count| *count <= MOST_REPLICAS && (*count > 0 || *asks != "floor"));
+            .filter(|count| *count <= MOST_REPLICAS && (*count > 0 || asks != "floor"));
         let wrong_count = || ScheduleError::Replicas {
             number,
             value: replicas.chars().take(32).collect(),
         };
-        let asks = match *asks {
+        let asks = match asks {
+            "blackout" if words.get(1) == Some(&"from") => Asks::Blackout,
             "floor" => Asks::Floor(count.ok_or_else(wrong_count)?),
             "ceiling" => Asks::Ceiling(count.ok_or_else(wrong_count)?),
             "count" => Asks::Count(count.ok_or_else(wrong_count)?),

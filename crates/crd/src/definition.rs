@@ -110,6 +110,7 @@ fn spec() -> Value {
             ),
             ("limits", limits()),
             ("gpu", gpu()),
+            ("model", model()),
             ("pool", pool()),
             ("role", role()),
         ],
@@ -339,6 +340,19 @@ fn gpu() -> Value {
                 ),
             ),
         ],
+    )
+}
+
+fn model() -> Value {
+    object(
+        "The model that is served.",
+        vec![(
+            "parameters",
+            text(
+                "How many parameters it has, such as 8B or 500M: the first minutes' sizes are guessed from it.",
+                r"^[0-9]+(\.[0-9]+)?[MBT]$",
+            ),
+        )],
     )
 }
 

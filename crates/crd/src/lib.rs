@@ -18,8 +18,8 @@ pub use definition::definition;
 pub use error::PolicyError;
 pub use policy::{Policy, Pool, Surroundings};
 pub use spec::{
-    BudgetPeriod, BudgetSpec, GpuSpec, LimitsSpec, PoolSpec, RateSpec, ReplicasSpec, RolePart, RoleSpec,
-    ScalingPolicySpec, SloSpec, WhenBudgetReached,
+    BudgetPeriod, BudgetSpec, GpuSpec, LimitsSpec, ModelSpec, PoolSpec, RateSpec, ReplicasSpec, RolePart,
+    RoleSpec, ScalingPolicySpec, SloSpec, WhenBudgetReached,
 };
 pub use status::{Condition, ConditionKind, ConditionStatus, ScalingPolicyStatus, WorkloadStatus};
 

@@ -8,7 +8,7 @@ use rheostat_sizing::{
     WhenReached,
 };
 
-use crate::quantity::{count, duration, invalid, name, number, percent, power, quoted};
+use crate::quantity::{count, duration, invalid, name, number, parameters, percent, power, quoted};
 use crate::spec::{
     BudgetPeriod, BudgetSpec, LimitsSpec, PoolSpec, RateSpec, RolePart, RoleSpec, ScalingPolicySpec, SloSpec,
     WhenBudgetReached,
@@ -29,6 +29,7 @@ pub struct Policy {
     limits: Limits,
     gpus_per_replica: Option<f64>,
     price_per_gpu_hour: Option<f64>,
+    parameters: Option<f64>,
     pool: Option<Pool>,
     role: Option<Role>,
     partner: Option<String>,
@@ -137,6 +138,7 @@ impl Policy {
             replica: ReplicaShape {
                 gpus: self.gpus_per_replica.or(gpus_per_pod).unwrap_or(1.0),
                 price_per_gpu_hour: self.price_per_gpu_hour,
+                parameters: self.parameters,
             },
             role: self.role,
         }
@@ -195,6 +197,7 @@ impl TryFrom<&ScalingPolicySpec> for Policy {
                 None => None,
             },
             price_per_gpu_hour,
+            parameters: parameters_of(spec)?,
             pool: spec.pool.as_ref().map(pool).transpose()?,
             role,
             partner,
@@ -429,6 +432,11 @@ fn budget(key: &str, spec: &BudgetSpec, price: Option<f64>) -> Result<Budget, Po
         per,
         when_reached,
     })
+}
+
+fn parameters_of(spec: &ScalingPolicySpec) -> Result<Option<f64>, PolicyError> {
+    let text = spec.model.as_ref().and_then(|model| model.parameters.as_ref());
+    text.map(|text| parameters("model.parameters", text)).transpose()
 }
 
 fn pool(spec: &PoolSpec) -> Result<Pool, PolicyError> {

@@ -53,6 +53,23 @@ pub(crate) fn power(key: &str, text: &str) -> Result<Watts, PolicyError> {
         .ok_or_else(|| invalid(key, &quoted(text), "a power such as 3kW or 2500W".into()))
 }
 
+/// A number of parameters, such as `8B` or `500M`.
+pub(crate) fn parameters(key: &str, text: &str) -> Result<f64, PolicyError> {
+    const UNITS: [(char, f64); 3] = [('M', 1e6), ('B', 1e9), ('T', 1e12)];
+    let number = UNITS
+        .iter()
+        .find_map(|(unit, scale)| Some(plain(text.strip_suffix(*unit)?)? * scale));
+    number
+        .filter(|number| (1e6..=1e14).contains(number))
+        .ok_or_else(|| {
+            invalid(
+                key,
+                &quoted(text),
+                "a number of parameters such as 8B, 500M or 1T".into(),
+            )
+        })
+}
+
 /// A number within `range`.
 pub(crate) fn number(key: &str, number: f64, range: &RangeInclusive<f64>) -> Result<f64, PolicyError> {
     match range.contains(&number) {

@@ -35,6 +35,9 @@ pub struct ScalingPolicySpec {
     /// What a replica holds and what that costs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuSpec>,
+    /// The model that is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSpec>,
     /// GPUs that are shared with other workloads of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolSpec>,
@@ -168,6 +171,15 @@ pub struct GpuSpec {
     /// What a GPU costs for an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<f64>,
+}
+
+/// The model that is served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelSpec {
+    /// How many parameters it has, such as `8B`: the first minutes' sizes are guessed from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<String>,
 }
 
 /// GPUs that are shared with the other workloads of the namespace that name the same pool.

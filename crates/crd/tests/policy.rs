@@ -45,6 +45,7 @@ fn one_line_is_a_policy_and_the_rest_has_defaults() {
         replica: ReplicaShape {
             gpus: 1.0,
             price_per_gpu_hour: None,
+            parameters: None,
         },
         role: None,
     };
@@ -72,6 +73,7 @@ fn every_key_has_its_meaning() {
             - {money: 500, per: month}
           power: 3kW
         gpu: {perReplica: 2, pricePerHour: 3.5}
+        model: {parameters: 8B}
         pool: {name: main, gpus: 16, priority: 10}
         role: {part: decode, partner: chat-prefill, prefillPerDecode: 0.5}
         ",
@@ -121,7 +123,8 @@ fn every_key_has_its_meaning() {
         intent.replica,
         ReplicaShape {
             gpus: 2.0,
-            price_per_gpu_hour: Some(3.5)
+            price_per_gpu_hour: Some(3.5),
+            parameters: Some(8e9),
         }
     );
     assert_eq!(

@@ -29,6 +29,7 @@ fn every_field() -> Value {
             "power": "3kW"
         },
         "gpu": {"perReplica": 2.5, "pricePerHour": 3.5},
+        "model": {"parameters": "8B"},
         "pool": {"name": "main", "gpus": 16.5, "priority": 10, "weight": 2.5},
         "role": {"part": "prefill", "partner": "decode", "prefillPerDecode": 0.5}
     })

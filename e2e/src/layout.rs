@@ -9,7 +9,7 @@ pub(crate) fn source() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What the end-to-end runs make: programs and logs. Ignored by git.
+/// What the end-to-end runs make, but for the programs. Ignored by git.
 pub(crate) fn output() -> PathBuf {
     source()
         .parent()
@@ -18,9 +18,12 @@ pub(crate) fn output() -> PathBuf {
         .join("e2e")
 }
 
-/// Where the built programs of the control plane are.
+/// Where the built programs of the control plane are: in the folder in which cargo built this program.
+/// One that outlives the checkout, as CI's does, spares the next run their linking.
 pub(crate) fn programs() -> PathBuf {
-    output().join("bin")
+    let own = std::env::current_exe().ok();
+    let target = own.as_deref().and_then(Path::parent).and_then(Path::parent);
+    target.map_or_else(output, |target| target.join("e2e")).join("bin")
 }
 
 /// Where the manifests of KEDA's custom resources are.

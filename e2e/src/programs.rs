@@ -1,5 +1,4 @@
-//! The programs of the control plane, built from the Go modules under `e2e/go`, and Prometheus as
-//! Debian has it.
+//! The programs of the control plane, built from the Go modules under `e2e/go`, and a Prometheus.
 //!
 //! The modules' versions are pinned by `go.mod` and `go.sum`. Go's own build cache makes a second
 //! build a matter of seconds, so they are built every time.
@@ -87,7 +86,7 @@ pub(crate) fn build() -> Result<()> {
     )?;
     let kueue = module_folder("kueue", KUEUE)?.join("config/components/crd/bases");
     copy_custom_resources(&kueue, &layout::kueue_resources())?;
-    fetch_prometheus().context("fetching Prometheus")?;
+    point_to_prometheus()?;
     println!("programs built in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }
@@ -137,52 +136,31 @@ fn copy_custom_resources(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes Prometheus from the machine where it is installed, else out of Debian's package, which is
-/// not installed: no user, no service, nothing to remove.
-fn fetch_prometheus() -> Result<()> {
-    let target = path("prometheus");
-    if target.exists() {
-        return Ok(());
-    }
-    println!("fetching prometheus");
-    let installed = Path::new("/usr/bin/prometheus");
-    if installed.exists() {
-        return put(installed, &target);
-    }
-    let folder = tempfile::tempdir_in(layout::output()).context("making a folder for the package")?;
-    let download = || run("apt-get", &["download", "-qq", "prometheus"], folder.path());
-    if download().is_err() {
-        // A machine that never installed anything has no lists of packages yet.
-        run("apt-get", &["update", "-qq"], folder.path())?;
-        download().context("without apt-get, install a `prometheus` into /usr/bin")?;
-    }
-    let mut packages = std::fs::read_dir(folder.path()).context("looking for the package")?;
-    let package = packages.next().context("apt-get left no package")?;
-    let package = package.context("looking for the package")?.path();
-    run("dpkg", &["-x", text(&package)?, "."], folder.path())?;
-    put(&folder.path().join("usr/bin/prometheus"), &target)
-}
+/// The variable with the path of a Prometheus, which `cargo xtask e2e` finds or fetches.
+const PROMETHEUS: &str = "RHEOSTAT_PROMETHEUS";
 
-/// Copies a program, so that it is there whole or not at all.
-fn put(from: &Path, to: &Path) -> Result<()> {
-    let part = to.with_extension("part");
-    std::fs::copy(from, &part)
-        .with_context(|| format!("copying {} to {}", from.display(), part.display()))?;
-    std::fs::rename(&part, to).with_context(|| format!("naming {}", to.display()))
-}
-
-fn run(program: &str, arguments: &[&str], folder: &Path) -> Result<()> {
-    let line = || format!("`{program} {}`", arguments.join(" "));
-    let status = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("running {}", line()))?;
-    if !status.success() {
-        bail!("{} ended with {status}", line());
+/// Points to the Prometheus that is named from beside the other programs; without a name, one that
+/// was named earlier stays.
+fn point_to_prometheus() -> Result<()> {
+    let link = path("prometheus");
+    match std::env::var_os(PROMETHEUS) {
+        Some(program) => {
+            let program = std::fs::canonicalize(&program)
+                .with_context(|| format!("{PROMETHEUS}={}", program.to_string_lossy()))?;
+            let part = link.with_extension("part");
+            match std::fs::remove_file(&part) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", part.display()));
+                }
+                _ => {}
+            }
+            std::os::unix::fs::symlink(&program, &part)
+                .and_then(|()| std::fs::rename(&part, &link))
+                .with_context(|| format!("pointing {} to {}", link.display(), program.display()))
+        }
+        None if link.exists() => Ok(()),
+        None => bail!("no Prometheus: name one in {PROMETHEUS}, or run `cargo xtask e2e`, which finds one"),
     }
-    Ok(())
 }
 
 /// Runs `go` in one of the modules and returns what it prints.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::{promtext, root};
+use crate::{prometheus, promtext, root};
 
 /// `cargo xtask bench`.
 #[derive(Args)]
@@ -63,6 +63,14 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         command
             .arg("--oracle")
             .arg(promtext::build_oracle(&target.join("bench"))?);
+    }
+    if matches!(arguments.name, Name::Scrape) {
+        match prometheus::program() {
+            Ok(program) => {
+                command.env(prometheus::PROGRAM, program);
+            }
+            Err(error) => eprintln!("no Prometheus to compare with: {error:#}"),
+        }
     }
     let status = command
         .args(&arguments.options)

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::root;
+use crate::{prometheus, root};
 
 /// `cargo xtask e2e`.
 #[derive(Args)]
@@ -21,9 +21,18 @@ pub(crate) struct EndToEndArguments {
 /// Builds Rheostat, fake-nvml and the proofs, and runs the proofs, which find the other two beside
 /// their own program. They end with this process.
 pub(crate) fn run(arguments: &EndToEndArguments) -> Result<()> {
-    let status = Command::new(build()?)
-        .arg("--die-with-parent")
-        .args(&arguments.arguments)
+    let mut command = Command::new(build()?);
+    command.arg("--die-with-parent").args(&arguments.arguments);
+    // What only asks for a text needs no programs.
+    let only_text = ["--list", "--help", "-h"];
+    if !arguments
+        .arguments
+        .iter()
+        .any(|argument| only_text.iter().any(|text| argument == text))
+    {
+        command.env(prometheus::PROGRAM, prometheus::program()?);
+    }
+    let status = command
         .status()
         .context("the end-to-end proofs cannot be started")?;
     ensure!(status.success(), "the end-to-end proofs ended with {status}");

@@ -1,4 +1,4 @@
-//! Runs the Prometheus source's test against a real Prometheus.
+//! Where a real Prometheus comes from, and the Prometheus source's test against it.
 
 use std::env;
 use std::fs;
@@ -9,16 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::root;
 
-/// The variable with the program's path, where one is to be used that is there already.
-const PROGRAM: &str = "RHEOSTAT_PROMETHEUS";
+/// The variable with the program's path. The end-to-end proofs, the benchmarks and the tests read it.
+pub(crate) const PROGRAM: &str = "RHEOSTAT_PROMETHEUS";
 
-/// Fetches Debian's Prometheus unless one is named, and runs `crates/prometheus/tests/real.rs` with it.
-/// Nothing is installed and no service is started.
+/// Runs `crates/prometheus/tests/real.rs` with a Prometheus. Nothing is installed and no service is
+/// started.
 pub(crate) fn run() -> Result<()> {
-    let program = match env::var_os(PROGRAM) {
-        Some(program) => PathBuf::from(program),
-        None => fetch()?,
-    };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root())
@@ -31,7 +27,7 @@ pub(crate) fn run() -> Result<()> {
             "real",
         ])
         .args(["--", "--nocapture"])
-        .env(PROGRAM, program)
+        .env(PROGRAM, program()?)
         .status()
         .context("cargo cannot be started")?;
     ensure!(
@@ -39,6 +35,20 @@ pub(crate) fn run() -> Result<()> {
         "the test against a real Prometheus failed (see above)"
     );
     Ok(())
+}
+
+/// The Prometheus that is named, else that of the `PATH`, else that of Debian's package, which is not
+/// installed: no user, no service, nothing to remove.
+pub(crate) fn program() -> Result<PathBuf> {
+    if let Some(program) = env::var_os(PROGRAM) {
+        return Ok(PathBuf::from(program));
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut installed = env::split_paths(&path).map(|folder| folder.join("prometheus"));
+    match installed.find(|program| program.is_file()) {
+        Some(program) => Ok(program),
+        None => fetch().context("fetching Prometheus"),
+    }
 }
 
 /// Downloads and unpacks Debian's package into the target directory, once.

@@ -39,6 +39,11 @@ pub enum Basis {
         /// How old it is.
         age: Duration,
     },
+    /// No change: the workload was first seen a moment ago, and too little is known of it yet.
+    FirstLook {
+        /// For how long it has been seen.
+        seen: Duration,
+    },
     /// The value is of this moment, but a workload that looks idle is called active, since it has
     /// not been watched idle for long enough after a gap.
     Watching {
@@ -75,7 +80,8 @@ pub enum Gap {
 /// How long to hold and to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerSettings {
-    /// How long the last good answer stands while nothing is known.
+    /// How long the last good answer stands while nothing is known, and "no change" where there has
+    /// been none yet.
     pub grace: Duration,
     /// How long a workload must be watched idle after a gap before it is called inactive.
     pub idle_period: Duration,
@@ -87,6 +93,11 @@ pub struct AnswerSettings {
 /// them was *inactive* (a held answer is always active: silence proves no idleness), so that its
 /// own cooldown was renewed and did not run on unseen. An error does not renew it (KEDA counts
 /// from the last *active* answer it got), which is why a gap must be made up for by watching.
+///
+/// Why a workload that was never known is not an error at once: KEDA first polls it, and the HPA
+/// first reads it, in the moment in which its ScaledObject appears, and before anybody can have
+/// read its pods or asked a Prometheus. Two errors that overlap KEDA takes for *inactive* (its
+/// `ErrCacheClosed`), and one that was never active it takes to zero without any cooldown.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Memory {
     /// The last good answer.
@@ -97,6 +108,8 @@ pub struct Memory {
     watched: Duration,
     /// Nanoseconds since the epoch of the last step.
     stepped_at: Option<u64>,
+    /// The same of the first evaluation, or the first one after it was at zero.
+    seen_at: Option<u64>,
     /// Whether the last step found the workload known and idle.
     was_idle: bool,
 }
@@ -121,6 +134,7 @@ impl Memory {
             gap: Some(Gap::FirstSeen),
             watched: Duration::ZERO,
             stepped_at: None,
+            seen_at: None,
             was_idle: false,
         }
     }
@@ -134,6 +148,7 @@ impl Memory {
         if since_last.is_some_and(|pause| pause > settings.grace.max(LONGEST_PAUSE)) {
             self.lose(Gap::NotEvaluated);
         }
+        let seen_at = *self.seen_at.get_or_insert_with(|| now.unix_nanos());
         match evaluation.outcome {
             // Nothing can be lost at zero, and what comes from zero begins anew.
             Outcome::AtZero => {
@@ -176,9 +191,18 @@ impl Memory {
                         };
                     }
                 }
+                let kind = kind_of(evaluation);
+                let seen = now.since(Timestamp::from_unix_nanos(seen_at));
+                if self.good.is_none() && kind == ErrorKind::Unavailable && seen < settings.grace {
+                    return Answer::Value {
+                        value: no_change(evaluation),
+                        active: true,
+                        basis: Basis::FirstLook { seen },
+                    };
+                }
                 self.lose(Gap::Unknown);
                 Answer::Error {
-                    kind: kind_of(evaluation),
+                    kind,
                     reason: evaluation.unknown_reason(),
                 }
             }
@@ -234,9 +258,17 @@ impl Default for Memory {
 fn held_value(good: Good, evaluation: &Evaluation) -> f64 {
     let same_size = good.replicas == evaluation.replicas && good.ready == evaluation.coverage.ready_for_hpa();
     match evaluation.metric_type {
-        MetricType::Value if !same_size => crate::to_milli(evaluation.target),
+        MetricType::Value if !same_size => no_change(evaluation),
         _ => good.value,
     }
+}
+
+/// The value of which the HPA makes as many replicas as there are.
+fn no_change(evaluation: &Evaluation) -> f64 {
+    crate::to_milli(match evaluation.metric_type {
+        MetricType::AverageValue => evaluation.target * f64::from(evaluation.replicas),
+        MetricType::Value => evaluation.target,
+    })
 }
 
 /// Whether somebody has to act: all that is missing is missing for a reason that stays.
@@ -284,6 +316,10 @@ impl fmt::Display for Answer {
                     Basis::Held { age } => write!(
                         out,
                         ": the last good value, {age:.1?} old, stands in while too little is known; silence is no proof of idleness"
+                    ),
+                    Basis::FirstLook { seen } => write!(
+                        out,
+                        ": as many as now, since it was first seen {seen:.1?} ago and too little is known yet"
                     ),
                     Basis::Watching {
                         gap,

@@ -132,9 +132,69 @@ fn the_last_good_answer_stands_for_the_grace_and_then_it_is_an_error() {
 }
 
 #[test]
-fn nothing_is_held_that_was_never_known() {
+fn what_was_never_known_stays_as_it_is_for_the_grace_and_then_it_is_an_error() {
+    for metric_type in BOTH {
+        let mut watch = Watch {
+            metric_type,
+            ..Watch::new()
+        };
+        for (second, answer) in watch.seconds(20, Moment::Blind).into_iter().enumerate() {
+            assert_eq!(
+                answer,
+                Answer::Value {
+                    value: if metric_type == MetricType::Value {
+                        80.0
+                    } else {
+                        320.0
+                    },
+                    active: true,
+                    basis: Basis::FirstLook {
+                        seen: Duration::from_secs(second as u64)
+                    }
+                },
+                "{metric_type:?}: four replicas with target 80 stay four"
+            );
+        }
+        assert!(matches!(watch.next(Moment::Blind), Answer::Error { .. }));
+        // Back, and lost again: it is no first look any more.
+        watch.next(Moment::Busy(50.0));
+        watch.seconds(20, Moment::Blind);
+        assert!(matches!(watch.next(Moment::Blind), Answer::Error { .. }));
+    }
+}
+
+#[test]
+fn a_first_look_proves_no_idleness_and_ends_with_the_first_reading() {
     let mut watch = Watch::new();
-    assert!(matches!(watch.next(Moment::Blind), Answer::Error { .. }));
+    watch.seconds(5, Moment::Blind);
+    let known = watch.next(Moment::Busy(50.0));
+    assert_eq!(
+        known,
+        Answer::Value {
+            value: 200.0,
+            active: true,
+            basis: Basis::Current
+        }
+    );
+    let mut watch = Watch::new();
+    watch.seconds(5, Moment::Blind);
+    assert!(!watch.seconds(60, Moment::Idle).iter().any(inactive));
+    assert!(inactive(&watch.next(Moment::Idle)));
+}
+
+#[test]
+fn what_comes_from_zero_is_looked_at_for_the_first_time_again() {
+    let mut watch = Watch::running();
+    watch.seconds(100, Moment::Busy(50.0));
+    watch.next(Moment::Zero);
+    assert!(matches!(
+        watch.next(Moment::Blind),
+        Answer::Value {
+            basis: Basis::FirstLook { .. },
+            active: true,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -296,21 +356,36 @@ fn a_held_intensity_is_not_acted_on_twice() {
 
 #[test]
 fn an_error_that_waiting_does_not_cure_says_so() {
-    let kind = |pod: PodInput| match Memory::new().step(
-        at(1.0),
-        &run(&utilization(), MetricType::Value, 1, &[pod]),
-        &SETTINGS,
-    ) {
-        Answer::Error { kind, .. } => kind,
-        other => panic!("{other:?}"),
+    let no_grace = AnswerSettings {
+        grace: Duration::ZERO,
+        ..SETTINGS
     };
-    assert_eq!(kind(ready(vec![])), ErrorKind::FailedPrecondition);
-    assert_eq!(
-        kind(ready(vec![Err(Absent::NotSupported)])),
-        ErrorKind::FailedPrecondition
-    );
-    assert_eq!(kind(ready(vec![Err(Absent::DeviceLost)])), ErrorKind::Unavailable);
-    assert_eq!(kind(unseen()), ErrorKind::Unavailable);
+    let first = |pod: PodInput, settings| {
+        let evaluation = run(&utilization(), MetricType::Value, 1, &[pod]);
+        match Memory::new().step(at(1.0), &evaluation, settings) {
+            Answer::Error { kind, .. } => Some(kind),
+            _ => None,
+        }
+    };
+    let lasting = [ready(vec![]), ready(vec![Err(Absent::NotSupported)])];
+    let passing = [ready(vec![Err(Absent::DeviceLost)]), unseen()];
+    for settings in [&no_grace, &SETTINGS] {
+        for pod in &lasting {
+            assert_eq!(
+                first(pod.clone(), settings),
+                Some(ErrorKind::FailedPrecondition),
+                "at once, whatever the grace"
+            );
+        }
+    }
+    for pod in &passing {
+        assert_eq!(first(pod.clone(), &no_grace), Some(ErrorKind::Unavailable));
+        assert_eq!(
+            first(pod.clone(), &SETTINGS),
+            None,
+            "it may come within the grace"
+        );
+    }
 }
 
 #[test]
@@ -371,6 +446,7 @@ proptest! {
             let mut idle_for: f64 = 0.0;
             let mut last_idle = None;
             let mut last_good: Option<(f64, f64)> = None;
+            let mut first_seen: Option<f64> = None;
             let mut gap = true;
             let mut last_step: Option<f64> = None;
             for (what, seconds) in &story {
@@ -383,6 +459,7 @@ proptest! {
                         (gap, idle_for, last_idle, last_good) = (true, 0.0, None, None);
                     }
                     last_step = Some(second);
+                    let seen = second - *first_seen.get_or_insert(second);
                     let answer = memory.step(at(second), &moment(*what, metric_type, 4), &SETTINGS);
                     prop_assert!(answer.value().is_none_or(|value| value.is_finite() && value >= 0.0));
                     match what {
@@ -406,6 +483,10 @@ proptest! {
                             last_idle = None;
                             match last_good.filter(|(since, _)| second - since <= 20.0) {
                                 Some((_, value)) => prop_assert_eq!(answer.value(), Some(value)),
+                                None if last_good.is_none() && seen < 20.0 => {
+                                    let unchanged = if metric_type == MetricType::Value { 80.0 } else { 320.0 };
+                                    prop_assert_eq!(answer.value(), Some(unchanged));
+                                }
                                 None => {
                                     let is_error = matches!(answer, Answer::Error { .. });
                                     prop_assert!(is_error);
@@ -416,6 +497,7 @@ proptest! {
                         Moment::Zero => {
                             prop_assert_eq!(answer, Answer::AtZero);
                             (gap, idle_for, last_idle, last_good) = (false, 0.0, None, None);
+                            first_seen = None;
                         }
                         Moment::Paused => {}
                     }

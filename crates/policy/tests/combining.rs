@@ -393,7 +393,22 @@ fn prometheus_down_freezes_and_never_reads_as_zero() {
         assert_eq!(run_with(&queue, 0, &[], &outside).outcome, Outcome::AtZero);
         let evaluation = run_with(&queue, 2, &[], &outside);
         assert_eq!(evaluation.outcome, Outcome::Unknown);
-        let answer = Memory::new().step(now(), &evaluation, &queue.answer_settings(Duration::ZERO));
+        let settings = queue.answer_settings(Duration::ZERO);
+        let mut memory = Memory::new();
+        // In the moment in which it is first seen, nobody can have asked yet: no change, for the grace.
+        let answer = memory.step(now(), &evaluation, &settings);
+        assert!(
+            matches!(
+                answer,
+                Answer::Value {
+                    value: 20.0,
+                    active: true,
+                    ..
+                }
+            ),
+            "{answer}"
+        );
+        let answer = memory.step(now().plus(settings.grace), &evaluation, &settings);
         assert!(
             matches!(&answer, Answer::Error { reason, .. } if reason.contains("workload is missing")),
             "{answer}"

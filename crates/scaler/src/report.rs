@@ -108,7 +108,7 @@ pub struct AnswerReport {
     /// For `IsActive`; missing while that is an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
-    /// What it rests on: `current`, `held`, `watching`, `at_zero` or `error`.
+    /// What it rests on: `current`, `held`, `first_look`, `watching`, `at_zero` or `error`.
     pub basis: &'static str,
     /// The same in words.
     pub because: String,
@@ -382,6 +382,10 @@ pub(crate) fn basis(answer: &Answer) -> &'static str {
             basis: Basis::Held { .. },
             ..
         } => "held",
+        Answer::Value {
+            basis: Basis::FirstLook { .. },
+            ..
+        } => "first_look",
         Answer::Value {
             basis: Basis::Watching { .. },
             ..

@@ -56,6 +56,12 @@ impl Serving {
         under_way: usize,
         scaled_object: &Value,
     ) -> Result<()> {
+        self.run(deployment, replicas, under_way).await?;
+        self.scale(deployment, scaled_object).await
+    }
+
+    /// Runs a Deployment of `replicas` pods with so many requests under way, which nobody scales yet.
+    pub(crate) async fn run(&self, deployment: &str, replicas: i32, under_way: usize) -> Result<()> {
         self.engines.serve(deployment);
         self.case
             .model_server(deployment, replicas, 1, COLD_START)
@@ -66,7 +72,7 @@ impl Serving {
             self.engines.are(deployment, count).await?;
             self.engines.keep_under_way(deployment, under_way).await?;
         }
-        self.scale(deployment, scaled_object).await
+        Ok(())
     }
 
     /// Applies the ScaledObject of a Deployment and waits until KEDA has taken it up.

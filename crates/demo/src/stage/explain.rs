@@ -35,7 +35,7 @@ impl Sight {
         let held = matches!(
             answer,
             Answer::Value {
-                basis: Basis::Held { .. },
+                basis: Basis::Held { .. } | Basis::FirstLook { .. },
                 ..
             }
         );

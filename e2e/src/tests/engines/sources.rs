@@ -52,9 +52,12 @@ pub(crate) async fn prometheus_down_freezes(case: Case) -> Result<()> {
             ("staleAfter", "5s"),
             ("grace", "2s"),
         ]);
-        let object = scaled_object("chat", 0, &[by_query]);
-        serving.serve("chat", 2, 88, &object).await?;
+        serving.run("chat", 2, 88).await?;
+        // Before the ScaledObject: what it asks for is there when it is first asked.
         server.says(query, 1080.0, 1088.0).await?;
+        serving
+            .scale("chat", &scaled_object("chat", 0, &[by_query]))
+            .await?;
         case.goes("chat", 2, 3).await?;
         case.runs("chat", 3).await?;
         case.stays_at("chat", 3, Duration::from_secs(6)).await?;

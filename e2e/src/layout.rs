@@ -23,7 +23,9 @@ pub(crate) fn output() -> PathBuf {
 pub(crate) fn programs() -> PathBuf {
     let own = std::env::current_exe().ok();
     let target = own.as_deref().and_then(Path::parent).and_then(Path::parent);
-    target.map_or_else(output, |target| target.join("e2e")).join("bin")
+    target
+        .map_or_else(output, |target| target.join("e2e"))
+        .join("bin")
 }
 
 /// Where the manifests of KEDA's custom resources are.

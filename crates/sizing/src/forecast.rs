@@ -21,6 +21,8 @@ pub(crate) struct Forecast {
     usual: f64,
     means: Vec<SlidingMean>,
     peaks: Vec<SlidingMax>,
+    /// The greatest mean of a minute within the last start's time.
+    needed: SlidingMax,
     /// The demand as queues feel it.
     felt: SlidingMean,
     season: Season,
@@ -95,6 +97,7 @@ impl Forecast {
                 .iter()
                 .flat_map(|_| WITHIN.iter().map(|within| SlidingMax::new(steps(*within), 0.0)))
                 .collect(),
+            needed: SlidingMax::new(1, 0.0),
             felt: SlidingMean::new(count(FELT)),
             season: Season::new(),
             rate: 0.0,
@@ -141,6 +144,8 @@ impl Forecast {
                 peak.push(moment.step, mean);
             }
         }
+        self.needed.resize(moment.horizon_steps().min(LONGEST_NEEDED));
+        self.needed.push(moment.step, self.means[1].mean());
         self.season.add(moment.now, demand);
         if self.seen >= WARM_UP {
             self.past.push_back(Past {
@@ -201,9 +206,10 @@ impl Forecast {
         &self.residuals
     }
 
-    /// The demand of the last minute or so, in replicas.
-    pub(crate) fn recent(&self) -> f64 {
-        self.means[1].mean()
+    /// The most that a minute asked for within the time that a start takes, in replicas: what was needed so
+    /// lately is worth keeping, since to start it again costs as much (the break-even rule).
+    pub(crate) fn needed(&self) -> f64 {
+        self.needed.greatest()
     }
 
     /// Takes over what another has learned; what it has just seen stays.
@@ -232,6 +238,9 @@ fn level_of_load(value: f64, usual: f64) -> usize {
 const LULL: f64 = 0.7;
 /// … and from so many times of it on, it is a burst.
 const BURST: f64 = 2.0;
+
+/// Nothing counts as needed for longer than this only because starts are slow, in steps: half an hour.
+const LONGEST_NEEDED: u64 = 360;
 
 /// The rate of requests is followed in so many seconds.
 const RATE_FADES: f64 = 1200.0;

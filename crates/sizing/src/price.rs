@@ -25,9 +25,9 @@ pub(crate) struct Price {
 const REMEMBERED: f64 = 24.0 * 3600.0;
 /// Seconds of usual requests that are taken for on target before any were seen.
 const PRIOR: f64 = 3600.0;
-/// How fast the price learns: a day on which nobody is late lowers it to 0.4, one with twice as many late
-/// requests as there may be raises it to 2.4. Faster, and it follows single bursts.
-const LEARNING: f64 = 1e-5;
+/// How fast the price learns: eight hours in which nobody is late lower it to 0.4, as many with twice as many
+/// late requests as there may be raise it to 2.4. Faster, and it follows single bursts.
+const LEARNING: f64 = 3e-5;
 /// A budget that is overdrawn moves the price by so much at most: what one burst cost is no reason to pay for
 /// many.
 const MOST_OVERDRAWN: f64 = 1.5;

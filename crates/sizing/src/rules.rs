@@ -17,8 +17,10 @@ pub(crate) struct Rules {
     shadows: Vec<Shadow>,
 }
 
-/// How rules price lateness beside the workload's price: no single price is right at all times of the day.
-const PRICES: [f64; 3] = [0.5, 1.0, 2.0];
+/// How rules price lateness beside the workload's price. What exceeds the replicas for a while is not late at
+/// once: queues and slower tokens even it out, how much of it is seen only by the shadows. So rules reach from
+/// one that takes every excess for late to one that takes nearly none.
+const PRICES: [f64; 4] = [0.03, 0.1, 0.33, 1.0];
 
 /// How long replicas are kept, as multiples of a cold start: not at all, or for as long as a start is worth
 /// (the break-even rule: to keep one for longer costs more than to start it again).
@@ -29,7 +31,7 @@ const COMPARED: f64 = 24.0 * 3600.0;
 
 /// How much dearer a rule must have been to count for a third: so many seconds of the whole fleet. Less
 /// makes the choice hang on the last burst, more keeps bad rules in for longer.
-const TEMPERATURE: f64 = 120.0;
+const TEMPERATURE: f64 = 60.0;
 
 /// What the rules say together.
 #[derive(Clone, Copy, Debug)]

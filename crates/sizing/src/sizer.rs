@@ -84,9 +84,12 @@ const LONGEST_STEP: Duration = Duration::from_secs(30);
 /// known yet.
 const YOUNG: Duration = Duration::from_secs(600);
 
-/// Weighted advice is rounded up from here. At 0.5 it would be wrong half of the time by a replica that
-/// is needed.
-const ROUND_UP_FROM: f64 = 0.25;
+/// Weighted advice is rounded up from here.
+const ROUND_UP_FROM: f64 = 0.5;
+
+/// The part of the lateness that is allowed which is aimed at: what is aimed at in full is missed half of
+/// the time.
+const AIM: f64 = 0.8;
 
 /// Requests may wait for no longer than this, whatever the objective says, in seconds: the bounds of what
 /// a queue in front of an engine is modelled for.
@@ -434,7 +437,7 @@ impl Mind {
                 format!("met less than {} s ago: what was there is kept", young.as_secs())
             });
         }
-        consolidate(&mut bounded, seen, found, self.forecast.recent());
+        consolidate(&mut bounded, seen, found, self.forecast.needed());
         if let (Some(role), Some(partner)) = (&intent.role, seen.partner)
             && let Some(ratio) = role.prefill_per_decode
         {
@@ -533,7 +536,7 @@ fn backlog(
 }
 
 /// Whether fewer replicas than there are would still do.
-fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &Seen, recent: f64) {
+fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &Seen, lately: f64) {
     if bounded.replicas >= seen.replicas {
         return;
     }
@@ -542,9 +545,9 @@ fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &Seen, recent: 
         clippy::cast_sign_loss,
         reason = "saturates"
     )]
-    let needed = (recent - 1e-9).ceil().max(0.0) as u32;
+    let needed = (lately - 1e-9).ceil().max(0.0) as u32;
     bounded.at_least(needed.min(seen.replicas), StepKind::Consolidation, || {
-        format!("fewer than {needed} would not do for the last minute's {recent:.2}")
+        format!("{lately:.2} were needed within the time of a start: fewer than {needed} would not do")
     });
     // Replicas that start are what the load before asked for; the ready ones carry it alone.
     let starting = seen
@@ -562,7 +565,7 @@ fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &Seen, recent: 
 /// The part of the requests that may be late.
 fn allowed(intent: &Intent) -> f64 {
     let attainment = slo_of(&intent.objective).map_or(USUAL_ATTAINMENT, |slo| slo.attainment.0);
-    (1.0 - attainment).clamp(1e-4, 0.5)
+    (AIM * (1.0 - attainment)).clamp(1e-4, 0.5)
 }
 
 /// What is there to do, in replicas at full use within the objective; `None` where it is not known.

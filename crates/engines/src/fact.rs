@@ -48,6 +48,8 @@ pub enum Fact {
     Ttft,
     /// Time between two tokens, seconds.
     Itl,
+    /// Mean time between the tokens of one request, seconds.
+    Tpot,
     /// Time of a whole request, seconds.
     E2e,
     /// Time that a request waited, seconds.
@@ -92,6 +94,7 @@ impl Fact {
         Self::PrefixCacheHits,
         Self::Ttft,
         Self::Itl,
+        Self::Tpot,
         Self::E2e,
         Self::QueueTime,
         Self::PromptLength,
@@ -124,6 +127,7 @@ impl Fact {
             Self::PrefixCacheHits => "prefix_cache_hits",
             Self::Ttft => "ttft",
             Self::Itl => "itl",
+            Self::Tpot => "tpot",
             Self::E2e => "e2e",
             Self::QueueTime => "queue_time",
             Self::PromptLength => "prompt_tokens",
@@ -153,6 +157,7 @@ impl Fact {
             | Self::PrefixCacheHits => Shape::Counter,
             Self::Ttft
             | Self::Itl
+            | Self::Tpot
             | Self::E2e
             | Self::QueueTime
             | Self::PromptLength

@@ -113,6 +113,16 @@ const LATENCIES: &[Latency] = {
             ],
         },
         Latency {
+            fact: Fact::Tpot,
+            mean: Q::TpotMean,
+            quantiles: [
+                (0.5, Q::TpotP50),
+                (0.9, Q::TpotP90),
+                (0.95, Q::TpotP95),
+                (0.99, Q::TpotP99),
+            ],
+        },
+        Latency {
             fact: Fact::E2e,
             mean: Q::E2eMean,
             quantiles: [

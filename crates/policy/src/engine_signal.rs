@@ -17,6 +17,8 @@ named! {
         Ttft = "ttft",
         /// Time between two tokens.
         Itl = "itl",
+        /// Mean time between the tokens of a request.
+        Tpot = "tpot",
         /// Time of a whole request.
         E2e = "e2e",
         /// Time that requests waited.
@@ -73,6 +75,11 @@ impl EngineSignal {
             (Self::Itl, P95) => Of::ItlP95,
             (Self::Itl, P99) => Of::ItlP99,
             (Self::Itl, Mean) => Of::ItlMean,
+            (Self::Tpot, P50) => Of::TpotP50,
+            (Self::Tpot, P90) => Of::TpotP90,
+            (Self::Tpot, P95) => Of::TpotP95,
+            (Self::Tpot, P99) => Of::TpotP99,
+            (Self::Tpot, Mean) => Of::TpotMean,
             (Self::E2e, P50) => Of::E2eP50,
             (Self::E2e, P90) => Of::E2eP90,
             (Self::E2e, P95) => Of::E2eP95,
@@ -95,7 +102,10 @@ impl EngineSignal {
     /// Whether it is a time, of which there are quantiles.
     #[must_use]
     pub const fn is_latency(self) -> bool {
-        matches!(self, Self::Ttft | Self::Itl | Self::E2e | Self::QueueTime)
+        matches!(
+            self,
+            Self::Ttft | Self::Itl | Self::Tpot | Self::E2e | Self::QueueTime
+        )
     }
 }
 

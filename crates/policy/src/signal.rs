@@ -139,6 +139,11 @@ const NAMES: &[(Signal, &str, &str)] = &[
         "rheostat-engine-itl",
     ),
     (
+        Signal::Engine(EngineSignal::Tpot),
+        "engine.tpot",
+        "rheostat-engine-tpot",
+    ),
+    (
         Signal::Engine(EngineSignal::E2e),
         "engine.e2e",
         "rheostat-engine-e2e",
@@ -226,7 +231,11 @@ impl Signal {
             | Self::Schedule
             | Self::Manual => Unit::Ratio,
             Self::Engine(
-                EngineSignal::Ttft | EngineSignal::Itl | EngineSignal::E2e | EngineSignal::QueueTime,
+                EngineSignal::Ttft
+                | EngineSignal::Itl
+                | EngineSignal::Tpot
+                | EngineSignal::E2e
+                | EngineSignal::QueueTime,
             ) => Unit::Seconds,
             Self::Engine(
                 EngineSignal::RequestRate

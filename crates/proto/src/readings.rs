@@ -100,7 +100,7 @@ same_quantities! {
 same_quantities! {
     EngineQuantity, EngineQuantity, EngineReading, engine_reading_to_proto, engine_reading_from_proto:
     Waiting Running Concurrency KvCacheUsage TtftMean TtftP50 TtftP90 TtftP95 TtftP99 ItlMean ItlP50
-    ItlP90 ItlP95 ItlP99 E2eMean E2eP50 E2eP90 E2eP95 E2eP99 QueueTimeMean QueueTimeP50 QueueTimeP90
+    ItlP90 ItlP95 ItlP99 TpotMean TpotP50 TpotP90 TpotP95 TpotP99 E2eMean E2eP50 E2eP90 E2eP95 E2eP99 QueueTimeMean QueueTimeP50 QueueTimeP90
     QueueTimeP95 QueueTimeP99 RequestRate PromptTokenRate GenerationTokenRate TokenRate
     PromptTokensMean GenerationTokensMean PrefixCacheHitRate PreemptionRate LoraAdapters ModelsLoaded
     KvBlocks KvTokens MaxSequences MaxContext

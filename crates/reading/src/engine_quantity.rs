@@ -41,6 +41,16 @@ quantities! {
     ItlP95 = "itl_p95", Seconds;
     /// Time between two tokens: 99th percentile.
     ItlP99 = "itl_p99", Seconds;
+    /// Mean time between the tokens of a request, over finished requests: mean.
+    TpotMean = "tpot_mean", Seconds;
+    /// Mean time between the tokens of a request, over finished requests: median.
+    TpotP50 = "tpot_p50", Seconds;
+    /// Mean time between the tokens of a request, over finished requests: 90th percentile.
+    TpotP90 = "tpot_p90", Seconds;
+    /// Mean time between the tokens of a request, over finished requests: 95th percentile.
+    TpotP95 = "tpot_p95", Seconds;
+    /// Mean time between the tokens of a request, over finished requests: 99th percentile.
+    TpotP99 = "tpot_p99", Seconds;
     /// Time of a whole request: mean.
     E2eMean = "e2e_mean", Seconds;
     /// Time of a whole request: median.

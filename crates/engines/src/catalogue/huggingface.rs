@@ -21,6 +21,8 @@ const TGI_ROWS: &[Row] = &[
     row(Fact::PromptTokens, &[counter("request_input_length_sum")]),
     row(Fact::GenerationTokens, &[counter("request_generated_tokens_sum")]),
     row(Fact::Itl, &[histogram("request_mean_time_per_token_duration")]),
+    // A mean over each request: there is nothing of single tokens.
+    row(Fact::Tpot, &[histogram("request_mean_time_per_token_duration")]),
     row(Fact::E2e, &[histogram("request_duration")]),
     row(Fact::QueueTime, &[histogram("request_queue_duration")]),
     row(Fact::PromptLength, &[histogram("request_input_length")]),

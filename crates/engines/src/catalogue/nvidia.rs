@@ -127,6 +127,8 @@ const TRTLLM_ROWS: &[Row] = &[
     row(Fact::PrefixCacheHitRate, &[ratio("kv_cache_hit_rate")]),
     row(Fact::Ttft, &[histogram("time_to_first_token_seconds")]),
     row(Fact::Itl, &[histogram("time_per_output_token_seconds")]),
+    // Once for each request: there is nothing of single tokens.
+    row(Fact::Tpot, &[histogram("time_per_output_token_seconds")]),
     row(Fact::E2e, &[histogram("e2e_request_latency_seconds")]),
     row(Fact::QueueTime, &[histogram("request_queue_time_seconds")]),
 ];
@@ -182,6 +184,7 @@ const NIM_ROWS: &[Row] = &[
             histogram("inter_token_latency_seconds"),
         ],
     ),
+    row(Fact::Tpot, &[histogram("request_time_per_output_token_seconds")]),
     row(Fact::E2e, &[histogram("e2e_request_latency_seconds")]),
     row(Fact::PromptLength, &[histogram("request_prompt_tokens")]),
     row(Fact::GenerationLength, &[histogram("request_generation_tokens")]),

@@ -19,6 +19,7 @@ const OVERVIEW: &[Fact] = &[
     Fact::KvCacheUsage,
     Fact::Ttft,
     Fact::Itl,
+    Fact::Tpot,
     Fact::E2e,
     Fact::QueueTime,
     Fact::Requests,

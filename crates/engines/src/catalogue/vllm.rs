@@ -84,6 +84,7 @@ const ROWS: &[Row] = &[
             histogram("request_time_per_output_token_seconds"),
         ],
     ),
+    row(Fact::Tpot, &[histogram("request_time_per_output_token_seconds")]),
     row(Fact::E2e, &[histogram("e2e_request_latency_seconds")]),
     row(
         Fact::QueueTime,

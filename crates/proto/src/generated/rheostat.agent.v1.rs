@@ -566,6 +566,11 @@ pub enum EngineQuantity {
     KvTokens = 36,
     MaxSequences = 37,
     MaxContext = 38,
+    TpotMean = 39,
+    TpotP50 = 40,
+    TpotP90 = 41,
+    TpotP95 = 42,
+    TpotP99 = 43,
 }
 impl EngineQuantity {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -613,6 +618,11 @@ impl EngineQuantity {
             Self::KvTokens => "ENGINE_QUANTITY_KV_TOKENS",
             Self::MaxSequences => "ENGINE_QUANTITY_MAX_SEQUENCES",
             Self::MaxContext => "ENGINE_QUANTITY_MAX_CONTEXT",
+            Self::TpotMean => "ENGINE_QUANTITY_TPOT_MEAN",
+            Self::TpotP50 => "ENGINE_QUANTITY_TPOT_P50",
+            Self::TpotP90 => "ENGINE_QUANTITY_TPOT_P90",
+            Self::TpotP95 => "ENGINE_QUANTITY_TPOT_P95",
+            Self::TpotP99 => "ENGINE_QUANTITY_TPOT_P99",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -657,6 +667,11 @@ impl EngineQuantity {
             "ENGINE_QUANTITY_KV_TOKENS" => Some(Self::KvTokens),
             "ENGINE_QUANTITY_MAX_SEQUENCES" => Some(Self::MaxSequences),
             "ENGINE_QUANTITY_MAX_CONTEXT" => Some(Self::MaxContext),
+            "ENGINE_QUANTITY_TPOT_MEAN" => Some(Self::TpotMean),
+            "ENGINE_QUANTITY_TPOT_P50" => Some(Self::TpotP50),
+            "ENGINE_QUANTITY_TPOT_P90" => Some(Self::TpotP90),
+            "ENGINE_QUANTITY_TPOT_P95" => Some(Self::TpotP95),
+            "ENGINE_QUANTITY_TPOT_P99" => Some(Self::TpotP99),
             _ => None,
         }
     }

@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::key::{NAMED, OPTIONS, named};
-use crate::parse::{Parser, all_signals, invalid};
+use crate::parse::{Parser, invalid};
+use crate::parse_subject::all_signals;
 use crate::{
     EngineSignal, KueueCount, KueueQuery, MAIN_SIGNAL, NamedSignal, OnMany, OnOdd, OutsideSource,
     PrometheusQuery, Quantile, Schedule, Signal, Source, TriggerError, Within,

@@ -1,6 +1,7 @@
 use rheostat_reading::Quantity;
 
-use crate::parse::{Parser, Said, all_signals_and_profiles, invalid};
+use crate::parse::{Parser, invalid};
+use crate::parse_subject::{Said, all_signals_and_profiles};
 use crate::{PEER_METRICS, PeerMeaning, Signal, TriggerError, parse_number, peer};
 
 /// keda-gpu-scaler's keys, read so that a migration changes only the address.

@@ -117,7 +117,7 @@ fn what_was_taken_over_from_another_replica_is_replayed_too() {
 #[test]
 fn after_a_gap_a_replay_goes_on_at_the_next_state() {
     let mut records = lines(&logged(&wave(200)));
-    records.remove(20);
+    records.remove(20).unwrap();
     let found = replay(records).unwrap();
     assert!(found.is_equal(), "{found}");
     assert!(found.left_out > 0 && found.left_out < 60, "{found}");

@@ -112,7 +112,10 @@ impl Layout {
                 ready: true,
                 terminating: false,
                 created_at: Timestamp::from_unix_nanos(1),
+                scheduled_at: None,
+                started_at: None,
                 ready_since: Some(Timestamp::from_unix_nanos(2)),
+                unready_since: None,
                 gpus_requested: 1,
                 resource_claims: 0,
                 host_network: false,
@@ -146,6 +149,7 @@ impl Layout {
             paused: false,
             annotations: BTreeMap::new(),
             tolerances: HpaTolerances::default(),
+            scale_down_stabilization: None,
             target: Ok(ScaleTarget {
                 api_version: "apps/v1".into(),
                 kind: "Deployment".into(),

@@ -11,8 +11,9 @@ use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
 use crate::definition::{self, Definition};
 use crate::health::{Health, Resource, WatchId, WatchState};
 use crate::index::{Change, Index, Job, LabelledPod, Replicated, SCALED_JOB_LABEL, ScaleAnswer, ScaleKey};
-use crate::model::{Stale, WorkloadKind};
-use crate::objects::{JobObject, KedaObject, Meta, Object, PodObject, ReplicatedObject};
+use crate::model::{PolicyId, ScalingPolicy, Stale, WorkloadKind};
+use crate::objects::{JobObject, KedaObject, Meta, Object, PodObject, PolicyObject, ReplicatedObject};
+use crate::policies::Policies;
 use crate::scales::Scales;
 use crate::selector::Selector;
 use crate::store::{Store, StoreWriter};
@@ -63,7 +64,7 @@ impl Drop for WatchGuard {
 /// lists arrive ([`Snapshot::synced`](crate::Snapshot::synced)). Needs a tokio runtime.
 #[must_use]
 pub fn watch_cluster(client: Client, options: WatchOptions, clock: Clock) -> (Store, WatchGuard) {
-    let roots: Vec<_> = [Resource::ScaledObjects, Resource::ScaledJobs]
+    let roots: Vec<_> = ROOTS
         .into_iter()
         .flat_map(|resource| match options.namespaces.as_slice() {
             [] => vec![WatchId::new(resource, None)],
@@ -89,6 +90,7 @@ pub fn watch_cluster(client: Client, options: WatchOptions, clock: Clock) -> (St
         health,
         sender,
         index: Index::default(),
+        policies: Policies::default(),
         tasks: HashMap::new(),
         running: JoinSet::new(),
         next_run: 0,
@@ -96,6 +98,13 @@ pub fn watch_cluster(client: Client, options: WatchOptions, clock: Clock) -> (St
     };
     (store, WatchGuard::new(tokio::spawn(driver.run(roots, receiver))))
 }
+
+/// What is watched from the start; everything else where a workload needs it.
+const ROOTS: [Resource; 3] = [
+    Resource::ScaledObjects,
+    Resource::ScaledJobs,
+    Resource::ScalingPolicies,
+];
 
 /// Messages that may wait; a watch that is ahead of the driver waits too.
 const CHANNEL: usize = 1024;
@@ -110,6 +119,7 @@ struct Driver {
     health: Health,
     sender: mpsc::Sender<Message>,
     index: Index,
+    policies: Policies,
     tasks: HashMap<TaskKey, Task>,
     running: JoinSet<()>,
     next_run: u64,
@@ -140,6 +150,7 @@ enum Content {
     Replicated(Change<Replicated>),
     Jobs(Change<Job>),
     Pods(Change<LabelledPod>),
+    Policies(Change<ScalingPolicy>),
     Scale(ScaleAnswer),
     State(Signal),
 }
@@ -181,9 +192,14 @@ impl Driver {
             let was_synced = self.synced;
             self.synced = was_synced || (self.health.listed() && !self.index.pending());
             let changes = self.index.take_changes();
-            if !changes.is_empty() || self.health != health || self.synced != was_synced {
+            let policies = self.policies.take_changes();
+            if !changes.is_empty()
+                || !policies.is_empty()
+                || self.health != health
+                || self.synced != was_synced
+            {
                 self.writer
-                    .publish(changes, Some((self.health.clone(), self.synced)));
+                    .publish(changes, policies, Some((self.health.clone(), self.synced)));
                 tokio::time::sleep(self.options.coalesce).await;
             }
         }
@@ -209,10 +225,12 @@ impl Driver {
             Content::Replicated(change) => matches!(change, Change::Listed(_)),
             Content::Jobs(change) => matches!(change, Change::Listed(_)),
             Content::Pods(change) => matches!(change, Change::Listed(_)),
+            Content::Policies(change) => matches!(change, Change::Listed(_)),
             Content::Scale(_) | Content::State(_) => false,
         };
         match (content, namespace) {
             (Content::Definitions(kind, change), _) => self.index.definitions(kind, namespace, *change),
+            (Content::Policies(change), _) => self.policies.apply(namespace, change),
             (Content::Replicated(change), Some(space)) => {
                 self.index.replicated(watch.resource, space, change);
             }
@@ -247,6 +265,11 @@ impl Driver {
                     .definitions(kind, watch.namespace.as_deref(), Change::Listed(Vec::new()));
                 WatchState::Missing
             }
+            (Signal::Missing, None) if watch.resource == Resource::ScalingPolicies => {
+                self.policies
+                    .apply(watch.namespace.as_deref(), Change::Listed(Vec::new()));
+                WatchState::Missing
+            }
             (Signal::Missing, None) => WatchState::Starting {
                 problem: Some("the API server does not serve it".into()),
             },
@@ -274,8 +297,7 @@ impl Driver {
     /// Starts what the workloads need now and ends what none needs any more.
     fn adjust(&mut self) {
         let (watches, scales) = self.index.needs();
-        let is_root =
-            |watch: &WatchId| matches!(watch.resource, Resource::ScaledObjects | Resource::ScaledJobs);
+        let is_root = |watch: &WatchId| ROOTS.contains(&watch.resource);
         let (health, index) = (&mut self.health, &mut self.index);
         self.tasks.retain(|key, task| {
             let needed = match key {
@@ -317,6 +339,9 @@ impl Driver {
             TaskKey::Watch(watch) => match watch.resource {
                 Resource::ScaledObjects => self.start_definitions(watch, WorkloadKind::ScaledObject, post),
                 Resource::ScaledJobs => self.start_definitions(watch, WorkloadKind::ScaledJob, post),
+                Resource::ScalingPolicies => {
+                    self.start_watch(watch, post, |object| Some(policy(object)), Content::Policies)
+                }
                 Resource::Deployments | Resource::StatefulSets | Resource::ReplicaSets => self.start_watch(
                     watch,
                     post,
@@ -471,6 +496,19 @@ fn job(object: JobObject) -> Option<Job> {
         name: object.metadata.name,
         scaled_job,
     })
+}
+
+fn policy(object: PolicyObject) -> ScalingPolicy {
+    ScalingPolicy {
+        id: PolicyId {
+            namespace: object.metadata.namespace,
+            name: object.metadata.name,
+        },
+        uid: object.metadata.uid,
+        generation: object.metadata.generation,
+        spec: object.spec,
+        status: object.status,
+    }
 }
 
 fn labelled_pod(object: PodObject) -> LabelledPod {

@@ -82,6 +82,10 @@ pub(crate) fn read(kind: WorkloadKind, object: &KedaObject) -> Result<Option<Def
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
         tolerances: tolerances(spec),
+        scale_down_stabilization: spec
+            .pointer("/advanced/horizontalPodAutoscalerConfig/behavior/scaleDown/stabilizationWindowSeconds")
+            .and_then(Value::as_u64)
+            .map(Duration::from_secs),
         target: Err(TargetProblem::NotYet {
             what: "the scale target",
         }),

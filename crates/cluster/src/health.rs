@@ -25,6 +25,8 @@ pub enum Resource {
     ScaledObjects,
     /// `keda.sh/v1alpha1 scaledjobs`.
     ScaledJobs,
+    /// `rheostat.dev/v1alpha1 scalingpolicies`.
+    ScalingPolicies,
     /// `apps/v1 deployments`.
     Deployments,
     /// `apps/v1 statefulsets`.
@@ -67,13 +69,27 @@ impl Health {
         self.watches.iter()
     }
 
-    /// Whether everything has been listed at least once; true where nothing is watched.
+    /// Whether everything has been listed at least once; true where nothing is watched. ScalingPolicies do
+    /// not count: whoever has none, or may not read them, is not to wait for them.
     #[must_use]
     pub fn listed(&self) -> bool {
-        !self
-            .watches
-            .values()
-            .any(|state| matches!(state, WatchState::Starting { .. }))
+        !self.watches.iter().any(|(watch, state)| {
+            watch.resource != Resource::ScalingPolicies && matches!(state, WatchState::Starting { .. })
+        })
+    }
+
+    /// How the watch on the ScalingPolicies of `namespace` fares; `None` where there is none.
+    #[must_use]
+    pub fn of_policies(&self, namespace: &str) -> Option<&WatchState> {
+        let mut watches = self.watches.iter();
+        let (_, state) = watches.find(|(watch, _)| {
+            watch.resource == Resource::ScalingPolicies
+                && watch
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|watched| watched == namespace)
+        })?;
+        Some(state)
     }
 
     /// The watch that has been broken longest among those that tell of `workload`: what is said
@@ -152,7 +168,11 @@ impl Resource {
             Self::StatefulSets => Some(("apps/v1", "StatefulSet")),
             Self::ReplicaSets => Some(("apps/v1", "ReplicaSet")),
             Self::Jobs => Some(("batch/v1", "Job")),
-            Self::ScaledObjects | Self::ScaledJobs | Self::Pods | Self::EndpointSlices => None,
+            Self::ScaledObjects
+            | Self::ScaledJobs
+            | Self::ScalingPolicies
+            | Self::Pods
+            | Self::EndpointSlices => None,
         }
     }
 
@@ -162,6 +182,7 @@ impl Resource {
         match self {
             Self::ScaledObjects => "scaledobjects",
             Self::ScaledJobs => "scaledjobs",
+            Self::ScalingPolicies => "scalingpolicies",
             Self::Deployments => "deployments",
             Self::StatefulSets => "statefulsets",
             Self::ReplicaSets => "replicasets",
@@ -175,6 +196,7 @@ impl Resource {
     pub(crate) const fn root(self) -> &'static str {
         match self {
             Self::ScaledObjects | Self::ScaledJobs => "/apis/keda.sh/v1alpha1",
+            Self::ScalingPolicies => "/apis/rheostat.dev/v1alpha1",
             Self::Deployments | Self::StatefulSets | Self::ReplicaSets => "/apis/apps/v1",
             Self::Jobs => "/apis/batch/v1",
             Self::Pods => "/api/v1",

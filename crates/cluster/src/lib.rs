@@ -7,7 +7,7 @@
 //!
 //! # What is watched
 //!
-//! ScaledObjects and ScaledJobs in the whole cluster, or in the namespaces asked for. Everything
+//! ScaledObjects, ScaledJobs and ScalingPolicies in the whole cluster, or in the namespaces asked for. Everything
 //! else only where a workload needs it: in each namespace with a workload its pods, and
 //! Deployments, StatefulSets, ReplicaSets or Jobs if one of them is scaled there. Other kinds are
 //! read through their scale subresource.
@@ -33,6 +33,7 @@
 //! | group | resources | verbs |
 //! |---|---|---|
 //! | `keda.sh` | `scaledobjects`, `scaledjobs` | get, list, watch |
+//! | `rheostat.dev` | `scalingpolicies` | get, list, watch |
 //! | `apps` | `deployments`, `statefulsets`, `replicasets` | get, list, watch |
 //! | `batch` | `jobs` | get, list, watch |
 //! | (core) | `pods` | get, list, watch |
@@ -48,6 +49,7 @@ mod health;
 mod index;
 mod model;
 mod objects;
+mod policies;
 mod quantity;
 mod queues;
 mod scales;
@@ -61,8 +63,8 @@ pub use cluster::{WatchGuard, WatchOptions, watch_cluster};
 pub use endpoints::{EndpointWatch, ServiceEndpoint, watch_endpoints};
 pub use health::{Health, Resource, WatchId, WatchState};
 pub use model::{
-    ContainerPort, HpaTolerances, MetricType, Pod, PodPhase, ScaleTarget, Stale, TargetProblem,
-    TriggerDefinition, TriggerKind, UnsupportedMetricType, Workload, WorkloadId, WorkloadKind,
+    ContainerPort, HpaTolerances, MetricType, Pod, PodPhase, PolicyId, ScaleTarget, ScalingPolicy, Stale,
+    TargetProblem, TriggerDefinition, TriggerKind, UnsupportedMetricType, Workload, WorkloadId, WorkloadKind,
 };
 pub use queues::{LocalQueue, QueueWatch, Work};
 pub use store::{Snapshot, Store, StoreWriter};

@@ -37,6 +37,8 @@ pub struct Workload {
     pub annotations: BTreeMap<String, String>,
     /// The HPA's tolerances where `advanced.horizontalPodAutoscalerConfig.behavior` sets them.
     pub tolerances: HpaTolerances,
+    /// `scaleDown.stabilizationWindowSeconds` where the same sets it; the HPA's default is 300 s.
+    pub scale_down_stabilization: Option<Duration>,
     /// What is scaled, or why it is not known. While it is not known, `pods` is empty and says
     /// nothing.
     pub target: Result<ScaleTarget, TargetProblem>,
@@ -203,6 +205,30 @@ pub enum TargetProblem {
     },
 }
 
+/// A ScalingPolicy, as it stands in the API; what it means is for others to say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScalingPolicy {
+    /// Namespace and name.
+    pub id: PolicyId,
+    /// Its UID: a new one means that the object was deleted and created again.
+    pub uid: String,
+    /// Its `metadata.generation`, which grows with each change of the spec.
+    pub generation: i64,
+    /// `spec`.
+    pub spec: serde_json::Value,
+    /// `status`, as some scaler has written it; null where none has.
+    pub status: serde_json::Value,
+}
+
+/// Which ScalingPolicy. Ordered by namespace, then name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyId {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
 /// A pod, as far as scaling cares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
@@ -222,8 +248,14 @@ pub struct Pod {
     pub terminating: bool,
     /// When the API server accepted it.
     pub created_at: Timestamp,
+    /// When it got its node (`PodScheduled`).
+    pub scheduled_at: Option<Timestamp>,
+    /// When its container that started last was started; `None` while one has not been yet.
+    pub started_at: Option<Timestamp>,
     /// Since when it has been ready, where it is.
     pub ready_since: Option<Timestamp>,
+    /// Since when it has not been ready, where it is not.
+    pub unready_since: Option<Timestamp>,
     /// GPUs and partitions that its containers ask for as extended resources
     /// (`nvidia.com/gpu`, `nvidia.com/gpu.shared`, `nvidia.com/mig-…`).
     pub gpus_requested: u32,
@@ -316,6 +348,12 @@ impl WorkloadKind {
 impl fmt::Display for WorkloadKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for PolicyId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "ScalingPolicy {}/{}", self.namespace, self.name)
     }
 }
 

@@ -42,7 +42,7 @@ macro_rules! objects {
     )*};
 }
 
-objects!(KedaObject ReplicatedObject JobObject KueueWorkloadObject NamedObject PodObject EndpointSliceObject);
+objects!(KedaObject PolicyObject ReplicatedObject JobObject KueueWorkloadObject NamedObject PodObject EndpointSliceObject);
 
 /// A ScaledObject or ScaledJob. Its spec is read field by field (`definition`), so that one that
 /// nobody can read does not spoil the list.
@@ -51,6 +51,16 @@ pub(crate) struct KedaObject {
     pub(crate) metadata: Meta,
     #[serde(default)]
     pub(crate) spec: serde_json::Value,
+}
+
+/// A ScalingPolicy.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PolicyObject {
+    pub(crate) metadata: Meta,
+    #[serde(default)]
+    pub(crate) spec: serde_json::Value,
+    #[serde(default)]
+    pub(crate) status: serde_json::Value,
 }
 
 /// A Deployment, StatefulSet or ReplicaSet.
@@ -200,6 +210,27 @@ pub(crate) struct PodStatus {
     pod_ip: Option<String>,
     #[serde(deserialize_with = "null_as_default")]
     conditions: Vec<ConditionObject>,
+    #[serde(deserialize_with = "null_as_default")]
+    container_statuses: Vec<ContainerStatusObject>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatusObject {
+    #[serde(deserialize_with = "null_as_default")]
+    state: ContainerStateObject,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStateObject {
+    running: Option<RunningObject>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RunningObject {
+    started_at: Option<String>,
 }
 
 /// What the scale subresource answers.
@@ -291,14 +322,9 @@ impl PodObject {
             spec,
             status,
         } = self;
-        let ready = status
-            .conditions
-            .iter()
-            .find(|condition| condition.kind == "Ready");
+        let ready = status.condition("Ready");
         let is_ready = ready.is_some_and(|condition| condition.status == "True");
-        let ready_since = ready
-            .filter(|_| is_ready)
-            .and_then(|condition| timestamp(condition.last_transition_time.as_deref()?));
+        let since = ready.and_then(ConditionObject::since);
         let mut annotations = metadata.annotations;
         annotations.retain(|key, _| key.starts_with("prometheus.io/") || key.starts_with("rheostat.dev/"));
         let pod = Pod {
@@ -326,9 +352,37 @@ impl PodObject {
                 .as_deref()
                 .and_then(timestamp)
                 .unwrap_or_default(),
-            ready_since,
+            scheduled_at: status
+                .condition("PodScheduled")
+                .filter(|condition| condition.status == "True")
+                .and_then(ConditionObject::since),
+            started_at: status.started_at(),
+            ready_since: since.filter(|_| is_ready),
+            unready_since: since.filter(|_| !is_ready),
         };
         (pod, metadata.labels)
+    }
+}
+
+impl ConditionObject {
+    fn since(&self) -> Option<Timestamp> {
+        timestamp(self.last_transition_time.as_deref()?)
+    }
+}
+
+impl PodStatus {
+    fn condition(&self, kind: &str) -> Option<&ConditionObject> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// When the last of the containers was started; `None` while one does not run.
+    fn started_at(&self) -> Option<Timestamp> {
+        let mut last = None;
+        for container in &self.container_statuses {
+            let running = container.state.running.as_ref()?;
+            last = last.max(Some(timestamp(running.started_at.as_deref()?)?));
+        }
+        last
     }
 }
 
@@ -456,7 +510,11 @@ mod tests {
                 "resourceClaims": [{"name": "gpu"}],
             },
             "status": {"phase": "Running", "podIP": "10.0.0.7", "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:20Z"},
                 {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:01:00Z"},
+            ], "containerStatuses": [
+                {"name": "engine", "state": {"running": {"startedAt": "1970-01-01T00:00:40Z"}}},
+                {"name": "other", "state": {"running": {"startedAt": "1970-01-01T00:00:30Z"}}},
             ]},
         }))
         .unwrap();
@@ -473,6 +531,13 @@ mod tests {
         assert_eq!(pod.resource_claims, 1);
         assert_eq!(pod.created_at.unix_nanos(), 10_000_000_000);
         assert_eq!(pod.ready_since, Some(Timestamp::from_unix_nanos(60_000_000_000)));
+        assert_eq!(pod.scheduled_at, Some(Timestamp::from_unix_nanos(20_000_000_000)));
+        assert_eq!(
+            pod.started_at,
+            Some(Timestamp::from_unix_nanos(40_000_000_000)),
+            "the last of its containers"
+        );
+        assert_eq!(pod.unready_since, None);
         assert!(pod.serves());
     }
 
@@ -515,6 +580,11 @@ mod tests {
         assert_eq!(
             (pod.node.as_deref(), pod.ready, pod.ready_since, pod.terminating),
             (None, false, None, true)
+        );
+        assert_eq!((pod.scheduled_at, pod.started_at), (None, None));
+        assert_eq!(
+            pod.unready_since,
+            Some(Timestamp::from_unix_nanos(60_000_000_000))
         );
     }
 }

@@ -4,7 +4,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::health::Health;
-use crate::model::{Workload, WorkloadId};
+use crate::model::{PolicyId, ScalingPolicy, Workload, WorkloadId};
 
 /// The read side: what the cluster says now. Cheap to clone; reading never waits.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub health: Health,
     /// Ordered by id, so that workloads are found by bisection and cloning is one memory copy.
     workloads: Vec<Arc<Workload>>,
+    /// Ordered by id, too.
+    policies: Vec<Arc<ScalingPolicy>>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ impl Store {
             synced,
             health,
             workloads: Vec::new(),
+            policies: Vec::new(),
         };
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -95,33 +98,42 @@ impl StoreWriter {
         let changes = workloads
             .into_iter()
             .map(|workload| (workload.id.clone(), Some(workload)));
-        self.publish(changes, None);
+        self.publish(changes, Vec::new(), None);
+    }
+
+    /// Puts `policy` in the place of what was known of it.
+    pub fn apply_policy(&mut self, policy: ScalingPolicy) {
+        self.publish([], vec![(policy.id.clone(), Some(policy))], None);
+    }
+
+    /// Takes the policy `id` away.
+    pub fn remove_policy(&mut self, id: &PolicyId) {
+        self.publish([], vec![(id.clone(), None)], None);
     }
 
     /// Takes the workload `id` away.
     pub fn remove(&mut self, id: &WorkloadId) {
-        self.publish([(id.clone(), None)], None);
+        self.publish([(id.clone(), None)], Vec::new(), None);
     }
 
-    /// Publishes changed (`Some`) and deleted (`None`) workloads together with how the watches
+    /// Publishes changed (`Some`) and deleted (`None`) workloads and policies together with how the watches
     /// fare and whether all has been listed, where that has changed.
     pub(crate) fn publish(
         &mut self,
         changes: impl IntoIterator<Item = (WorkloadId, Option<Workload>)>,
+        policy_changes: Vec<(PolicyId, Option<ScalingPolicy>)>,
         health: Option<(Health, bool)>,
     ) {
         let old = self.shared.snapshot.load_full();
         let mut workloads = old.workloads.clone();
         for (id, workload) in changes {
             let place = workloads.binary_search_by(|found| found.id.cmp(&id));
-            match (place, workload) {
-                (Ok(place), Some(workload)) => workloads[place] = Arc::new(workload),
-                (Ok(place), None) => {
-                    workloads.remove(place);
-                }
-                (Err(place), Some(workload)) => workloads.insert(place, Arc::new(workload)),
-                (Err(_), None) => {}
-            }
+            put(&mut workloads, place, workload);
+        }
+        let mut policies = old.policies.clone();
+        for (id, policy) in policy_changes {
+            let place = policies.binary_search_by(|found| found.id.cmp(&id));
+            put(&mut policies, place, policy);
         }
         let revision = old.revision + 1;
         let (health, synced) = health.unwrap_or_else(|| (old.health.clone(), old.synced));
@@ -130,8 +142,21 @@ impl StoreWriter {
             synced,
             health,
             workloads,
+            policies,
         }));
         self.shared.revision.send_replace(revision);
+    }
+}
+
+/// Puts `new` where it was or belongs, or takes away what was there.
+fn put<T>(all: &mut Vec<Arc<T>>, place: Result<usize, usize>, new: Option<T>) {
+    match (place, new) {
+        (Ok(place), Some(new)) => all[place] = Arc::new(new),
+        (Ok(place), None) => {
+            all.remove(place);
+        }
+        (Err(place), Some(new)) => all.insert(place, Arc::new(new)),
+        (Err(_), None) => {}
     }
 }
 
@@ -158,6 +183,22 @@ impl Snapshot {
         let start = self.workloads.partition_point(|workload| key(workload).is_lt());
         let length = self.workloads[start..].partition_point(|workload| key(workload).is_eq());
         &self.workloads[start..start + length]
+    }
+
+    /// The ScalingPolicy `name` of `namespace`.
+    #[must_use]
+    pub fn policy(&self, namespace: &str, name: &str) -> Option<&Arc<ScalingPolicy>> {
+        let key = |found: &Arc<ScalingPolicy>| {
+            (found.id.namespace.as_str(), found.id.name.as_str()).cmp(&(namespace, name))
+        };
+        let place = self.policies.binary_search_by(key).ok()?;
+        self.policies.get(place)
+    }
+
+    /// All ScalingPolicies, ordered by namespace and name.
+    #[must_use]
+    pub fn policies(&self) -> &[Arc<ScalingPolicy>] {
+        &self.policies
     }
 
     /// All workloads, ordered by namespace and name.
@@ -198,6 +239,7 @@ mod tests {
             paused: false,
             annotations: BTreeMap::new(),
             tolerances: HpaTolerances::default(),
+            scale_down_stabilization: None,
             target: Err(TargetProblem::NotYet {
                 what: "the scale target",
             }),

@@ -99,6 +99,7 @@ impl Manifest {
             paused: false,
             annotations,
             tolerances: cluster::HpaTolerances::default(),
+            scale_down_stabilization: None,
             target: Ok(cluster::ScaleTarget {
                 api_version: "apps/v1".into(),
                 kind: "Deployment".into(),

@@ -56,6 +56,8 @@ pub fn evaluate(trigger: &Trigger, metric_type: MetricType, input: &Input<'_>) -
         Load::Signal(signal) if signal.is_per_pod() => work.per_pod(),
         Load::Signal(_) => work.single(),
         Load::OverWorkload(expression) => work.over_workload(expression),
+        // Somebody else decides: `evaluate_decided`.
+        Load::Policy(_) => work.missing(),
     };
     let outcome = work.bounded(found);
     Evaluation {
@@ -68,6 +70,7 @@ pub fn evaluate(trigger: &Trigger, metric_type: MetricType, input: &Input<'_>) -
         steps: work.steps,
         load_values: work.load_values,
         activation_values: work.activation_values,
+        undecided: None,
         workload,
         pods,
     }

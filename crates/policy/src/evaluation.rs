@@ -32,6 +32,8 @@ pub struct Evaluation {
     pub load_values: Vec<Value>,
     /// The same of the activation's expression.
     pub activation_values: Vec<Value>,
+    /// Why the scaling policy could not decide, where one was asked and could not.
+    pub undecided: Option<Arc<str>>,
     /// What was done with the pods' numbers, in order.
     pub steps: Vec<Step>,
 }
@@ -271,6 +273,11 @@ pub(crate) const fn is_lasting(reason: &Absent) -> bool {
 /// One step from the pods' numbers to the value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
+    /// A scaling policy has decided; its own steps stand with the decision.
+    Decided {
+        /// So many replicas.
+        replicas: u32,
+    },
     /// The scale target has no replicas.
     NoReplicas,
     /// A person's demand, in replicas, times the target.

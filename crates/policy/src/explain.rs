@@ -35,6 +35,9 @@ impl Evaluation {
     /// Why too little is known: how many of how many, and the first reasons.
     #[must_use]
     pub fn unknown_reason(&self) -> String {
+        if let Some(reason) = &self.undecided {
+            return reason.to_string();
+        }
         let mut text = String::new();
         for (place, (_, reason)) in self.missing().enumerate() {
             text.push_str(if place == 0 { "" } else { "; " });
@@ -207,6 +210,7 @@ impl Explanation<'_> {
         let trigger = self.trigger;
         let show = |number| trigger.unit.show(number);
         match step {
+            Step::Decided { replicas } => writeln!(out, "  the policy wants {replicas} replicas"),
             Step::NoReplicas => writeln!(out, "  no replicas: inactive, 0"),
             Step::Manual {
                 replicas: Some(asked),
@@ -344,7 +348,7 @@ impl Explanation<'_> {
         let of = match self.trigger.load {
             _ if expression.is_some() => "the activation's expression",
             Load::Signal(signal) if !signal.is_per_pod() => "the demand",
-            Load::OverWorkload(_) => "the demand",
+            Load::OverWorkload(_) | Load::Policy(_) => "the demand",
             _ if unit.is_intensity() => "the busiest pod",
             Load::Signal(_) | Load::PerPod(_) => "the sum",
         };

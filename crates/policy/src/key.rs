@@ -64,6 +64,7 @@ const TRIGGER_AUTHENTICATION: &str =
 impl Key {
     /// All of them.
     pub const ALL: &'static [Self] = &[
+        Self::new("policy", KeyOrigin::Ours),
         Self::new("signal", KeyOrigin::Ours),
         Self::new("profile", KeyOrigin::Ours),
         Self::new("target", KeyOrigin::Ours),
@@ -124,10 +125,6 @@ impl Key {
         Self::new(
             "tlsCertFile",
             KeyOrigin::Refused("KEDA removed it in 2.17; put caCert into a TriggerAuthentication instead"),
-        ),
-        Self::new(
-            "policy",
-            KeyOrigin::Refused("scaling policies come with a later release; use a signal or a profile"),
         ),
     ];
 

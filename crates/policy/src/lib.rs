@@ -11,6 +11,7 @@
 
 mod answer;
 mod cron;
+mod decided;
 mod duration;
 mod engine_selection;
 mod engine_signal;
@@ -31,6 +32,7 @@ mod parse_engine;
 mod parse_expression;
 mod parse_number;
 mod parse_option;
+mod parse_policy;
 mod parse_signal;
 mod parse_subject;
 mod peer;
@@ -47,6 +49,7 @@ mod trigger_error;
 
 pub use answer::{Answer, AnswerSettings, Basis, ErrorKind, Gap, Memory};
 pub use cron::{Cron, CronError};
+pub use decided::{Decided, evaluate_decided};
 pub use duration::parse_duration;
 pub use engine_selection::{EnginePort, EngineScheme, EngineSelection, EngineSource, ObjectKey};
 pub use engine_signal::{EngineSignal, Quantile};

@@ -14,10 +14,10 @@ use crate::{
 
 const GREATEST_MANUAL_DEMAND: f64 = 1e6;
 
-const DEFAULT_GRACE: Duration = Duration::from_secs(20);
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(20);
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// What `metadata` means; see [`Trigger::parse`].
 pub(crate) fn parse(metadata: &BTreeMap<String, String>) -> Result<Parsed, TriggerError> {
@@ -66,6 +66,11 @@ pub(crate) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn parse(mut self) -> Result<Parsed, TriggerError> {
+        if let Some(name) = self.get("policy") {
+            let trigger = self.policy(name)?;
+            let warnings = self.warnings;
+            return Ok(Parsed { trigger, warnings });
+        }
         let profile = self.profile()?;
         let said = self.said_signal()?;
         let chosen = self.chosen(profile, said)?;
@@ -132,10 +137,8 @@ impl<'a> Parser<'a> {
             });
         }
         let quorum = self.quorum()?;
-        let grace = self
-            .span("grace", Duration::ZERO, 5 * MINUTE)?
-            .unwrap_or(DEFAULT_GRACE);
-        let idle_period = self.span("idlePeriod", Duration::from_secs(1), 7 * 24 * HOUR)?;
+        let grace = self.grace()?;
+        let idle_period = self.idle_period()?;
         let gpu_index = self.gpu_index()?;
         let metric_name = self.metric_name(&load)?;
         let limits = self.limits(&signals)?;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The keys that say which engine is asked and how.
-const KEYS: [&str; 13] = [
+pub(crate) const KEYS: [&str; 13] = [
     "engine",
     "port",
     "path",

@@ -1,5 +1,7 @@
 use crate::key::shorten;
-use crate::parse::{Parser, invalid};
+use std::time::Duration;
+
+use crate::parse::{DEFAULT_GRACE, HOUR, MINUTE, Parser, invalid};
 use crate::{Load, MAIN_SIGNAL, NamedSignal, Schedule, Signal, TriggerError, parse_number};
 
 const LONGEST_METRIC_NAME: usize = 100;
@@ -17,6 +19,15 @@ impl Parser<'_> {
         parse_number(value)
             .filter(|share| *share > 0.0 && *share <= 1.0)
             .ok_or_else(|| invalid("quorum", value, "a share above 0 and at most 1, such as 0.8"))
+    }
+
+    pub(crate) fn grace(&self) -> Result<Duration, TriggerError> {
+        let grace = self.span("grace", Duration::ZERO, 5 * MINUTE)?;
+        Ok(grace.unwrap_or(DEFAULT_GRACE))
+    }
+
+    pub(crate) fn idle_period(&self) -> Result<Option<Duration>, TriggerError> {
+        self.span("idlePeriod", Duration::from_secs(1), 7 * 24 * HOUR)
     }
 
     pub(crate) fn gpu_index(&mut self) -> Result<Option<u32>, TriggerError> {
@@ -44,7 +55,7 @@ impl Parser<'_> {
         let Some(value) = self.get("metricName") else {
             return Ok(match load {
                 Load::Signal(signal) => signal.metric_name().into(),
-                Load::PerPod(_) | Load::OverWorkload(_) => "rheostat-expression".into(),
+                Load::PerPod(_) | Load::OverWorkload(_) | Load::Policy(_) => "rheostat-expression".into(),
             });
         };
         let lower = value.to_ascii_lowercase();
@@ -96,6 +107,7 @@ impl Parser<'_> {
         for (place, signal) in signals.iter().enumerate() {
             let by_load = match load {
                 Load::Signal(_) => place == 0,
+                Load::Policy(_) => false,
                 Load::PerPod(expression) | Load::OverWorkload(expression) => {
                     expression.used().contains(place)
                 }

@@ -170,7 +170,13 @@ fn our_signal(value: &str) -> Result<Said<'_>, TriggerError> {
     let instead = "one of the other signals, an expression or a profile";
     let needs = match source {
         "gateway" => "the gateway",
-        "policy" => "scaling policies",
+        "policy" => {
+            return Err(invalid(
+                "signal",
+                value,
+                "policy: NAME instead, with the name of a ScalingPolicy in the workload's own namespace",
+            ));
+        }
         _ => return Err(invalid("signal", value, all_signals_and_profiles())),
     };
     Err(TriggerError::NotInThisVersion {

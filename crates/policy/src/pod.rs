@@ -6,8 +6,8 @@ use rheostat_expression::{Outcome, Value};
 use rheostat_reading::{Absent, EngineQuantity, Observed, Quality, Quantity, Reading, Timestamp};
 
 use crate::{
-    DeviceInput, DeviceResult, EngineResult, Evidence, Load, NamedSignal, Number, PodInput, PodPart,
-    PodResult, PodState, PodUnknown, Source, Trigger, Within,
+    DeviceInput, DeviceResult, EngineNeeds, EngineResult, Evidence, Load, NamedSignal, Number, PodInput,
+    PodPart, PodResult, PodState, PodUnknown, Source, Trigger, Within,
 };
 
 /// What each signal says of `pod`, and the number that comes of it.
@@ -54,7 +54,7 @@ pub(crate) fn pod_result(trigger: &Trigger, now: Timestamp, pod: &PodInput) -> P
                 }),
             })
         }
-        Load::OverWorkload(_) => None,
+        Load::OverWorkload(_) | Load::Policy(_) => None,
     };
     result
 }
@@ -154,6 +154,24 @@ impl Judged<'_> {
             reason,
             failure: self.report.failure.clone(),
         }
+    }
+}
+
+impl EngineNeeds {
+    /// What `report` says of `quantity` at `now`: absent where it is too old, impossible, or covers too
+    /// little to say something of the present.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn reading(&self, report: &EngineReport, quantity: EngineQuantity, now: Timestamp) -> Observed {
+        let judged = Judged {
+            report,
+            stale_after: self.stale_after,
+            window: self.selection.window,
+            now,
+        };
+        judged.reading(quantity)
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Load {
     PerPod(Expression),
     /// An expression over the workload's totals, whose result is the demand of all replicas.
     OverWorkload(Expression),
+    /// What the ScalingPolicy of this name, in the workload's own namespace, decides.
+    Policy(String),
 }
 
 /// Keeps as many replicas as the running requests need.
@@ -99,26 +101,38 @@ impl Trigger {
     pub const fn signal(&self) -> Option<Signal> {
         match self.load {
             Load::Signal(signal) => Some(signal),
-            Load::PerPod(_) | Load::OverWorkload(_) => None,
+            Load::PerPod(_) | Load::OverWorkload(_) | Load::Policy(_) => None,
         }
     }
 
-    /// What it scales by, in a word: the name of a signal, or the text of an expression.
+    /// The ScalingPolicy that decides; `None` where the trigger says by itself what it scales by.
     #[must_use]
-    pub fn subject(&self) -> &str {
+    pub fn policy(&self) -> Option<&str> {
         match &self.load {
-            Load::Signal(signal) => signal.name(),
-            Load::PerPod(expression) | Load::OverWorkload(expression) => expression.text(),
+            Load::Policy(name) => Some(name),
+            Load::Signal(_) | Load::PerPod(_) | Load::OverWorkload(_) => None,
         }
     }
 
-    /// What kind of thing it scales by: the name of a signal, or `expression`. One of a few words,
+    /// What it scales by, in a word: the name of a signal, the text of an expression, or `policy` and a
+    /// name.
+    #[must_use]
+    pub fn subject(&self) -> Cow<'_, str> {
+        match &self.load {
+            Load::Policy(name) => format!("policy {name}").into(),
+            Load::Signal(signal) => signal.name().into(),
+            Load::PerPod(expression) | Load::OverWorkload(expression) => expression.text().into(),
+        }
+    }
+
+    /// What kind of thing it scales by: the name of a signal, `expression` or `policy`. One of a few words,
     /// as the label of a metric has to be.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.load {
             Load::Signal(signal) => signal.name(),
             Load::PerPod(_) | Load::OverWorkload(_) => "expression",
+            Load::Policy(_) => "policy",
         }
     }
 
@@ -229,16 +243,19 @@ impl Trigger {
             Load::Signal(signal) => format!("signal {signal}"),
             Load::PerPod(expression) => format!("over pods {}", expression.canonical()),
             Load::OverWorkload(expression) => format!("over workload {}", expression.canonical()),
+            Load::Policy(name) => format!("policy {name}"),
         };
         let activation_expression = activation_expression
             .as_ref()
             .map_or_else(String::new, Expression::canonical);
         let engine = needs.engine.as_ref().map(|engine| &engine.selection);
+        // Of a trigger with signals, each has its own.
+        let stale_after = self.policy().map(|_| needs.gpu_stale_after);
         format!(
             "load={load:?} signals={signals:?} target={target} activation={activation} \
              activationExpression={activation_expression:?} aggregation={aggregation} gpuIndex={index} \
              quorum={quorum} grace={grace:?} idlePeriod={idle} guard={guard:?} limits={limits:?} \
-             engine={engine:?} metricName={metric_name}"
+             engine={engine:?} staleAfter={stale_after:?} metricName={metric_name}"
         )
     }
 
@@ -261,7 +278,7 @@ impl Trigger {
     pub(crate) fn looks_at_pods(&self) -> bool {
         match &self.load {
             Load::Signal(signal) => signal.is_per_pod(),
-            Load::PerPod(_) => true,
+            Load::PerPod(_) | Load::Policy(_) => true,
             Load::OverWorkload(expression) => self.uses_pods(expression),
         }
     }

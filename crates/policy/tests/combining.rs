@@ -298,7 +298,7 @@ fn what_covers_too_little_of_the_window_is_not_known_yet() {
 fn an_expression_of_each_pod_is_totalled() {
     let load = trigger(LOAD);
     assert!(matches!(load.load(), Load::PerPod(_)));
-    assert_eq!((load.target(), load.subject()), (1.0, "max(waiting/5, kv/80%)"));
+    assert_eq!((load.target(), &*load.subject()), (1.0, "max(waiting/5, kv/80%)"));
     let pods: Vec<_> = [(0.0, 0.4), (5.0, 0.1), (7.5, 0.1), (10.0, 0.1)]
         .iter()
         .map(|(waiting, kv)| engine(&[(Q::Waiting, *waiting), (Q::KvCacheUsage, *kv)]))

@@ -16,7 +16,10 @@ fn pod(name: &str) -> Pod {
         ready: true,
         terminating: false,
         created_at: Timestamp::default(),
+        scheduled_at: None,
+        started_at: None,
         ready_since: None,
+        unready_since: None,
         gpus_requested: 1,
         resource_claims: 0,
         host_network: false,
@@ -52,6 +55,7 @@ fn workload(pods: Vec<Pod>) -> Workload {
         paused: false,
         annotations: BTreeMap::new(),
         tolerances: HpaTolerances::default(),
+        scale_down_stabilization: None,
         target: Err(TargetProblem::NotYet { what: "it" }),
         pods: pods.into_iter().map(Arc::new).collect(),
     }

@@ -166,7 +166,7 @@ impl Known {
                 let parsed = Arc::new(Trigger::parse(&definition.metadata));
                 let signal = |parsed: &Result<Parsed, TriggerError>| {
                     let parsed = parsed.as_ref().ok()?;
-                    Some(parsed.trigger.subject().to_owned())
+                    Some(parsed.trigger.subject().into_owned())
                 };
                 // A new target or grace is no reason to forget what was watched.
                 let memory = old

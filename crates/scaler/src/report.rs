@@ -263,7 +263,7 @@ impl TriggerReport {
         };
         Self {
             index: state.index,
-            signal: trigger.map(|trigger| trigger.subject().to_owned()),
+            signal: trigger.map(|trigger| trigger.subject().into_owned()),
             target: trigger.map(rheostat_policy::Trigger::target),
             metric_type: evaluation.map(|evaluation| evaluation.metric_type),
             warnings,

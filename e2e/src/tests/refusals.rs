@@ -149,9 +149,9 @@ const REFUSALS: &[Refusal] = &[
         ],
     ),
     refusal(
-        "later-key",
-        &[("policy", "chat")],
-        &["policy is not allowed here", "use a signal or a profile"],
+        "target-beside-policy",
+        &[("policy", "chat"), ("target", "80")],
+        &["target is not allowed here", "the policy says what to scale by"],
     ),
     refusal(
         "certificate-in-the-metadata",

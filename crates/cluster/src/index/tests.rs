@@ -75,6 +75,7 @@ fn definition(namespace: &str, name: &str, target: &str) -> Definition {
         paused: false,
         annotations: BTreeMap::new(),
         tolerances: HpaTolerances::default(),
+        scale_down_stabilization: None,
         target: Err(TargetProblem::NotYet {
             what: "the scale target",
         }),
@@ -105,7 +106,10 @@ fn pod(namespace: &str, name: &str, (app, ready): &(String, bool)) -> LabelledPo
         ready: *ready,
         terminating: false,
         created_at: Timestamp::default(),
+        scheduled_at: None,
+        started_at: None,
         ready_since: None,
+        unready_since: None,
         gpus_requested: 0,
         resource_claims: 0,
         host_network: false,

@@ -360,6 +360,7 @@ fn collection(path: &str) -> (String, Option<String>) {
 
 pub(crate) const SCALED_OBJECTS: &str = "/apis/keda.sh/v1alpha1/scaledobjects";
 pub(crate) const SCALED_JOBS: &str = "/apis/keda.sh/v1alpha1/scaledjobs";
+pub(crate) const SCALING_POLICIES: &str = "/apis/rheostat.dev/v1alpha1/scalingpolicies";
 pub(crate) const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
 pub(crate) const STATEFUL_SETS: &str = "/apis/apps/v1/statefulsets";
 pub(crate) const REPLICA_SETS: &str = "/apis/apps/v1/replicasets";
@@ -373,6 +374,7 @@ fn is_known(collection: &str) -> bool {
     let known = [
         SCALED_OBJECTS,
         SCALED_JOBS,
+        SCALING_POLICIES,
         DEPLOYMENTS,
         STATEFUL_SETS,
         REPLICA_SETS,

@@ -54,6 +54,7 @@ pub fn workload(namespace: &str, name: &str, ready: u32, trigger: &[(&str, &str)
         paused: false,
         annotations: BTreeMap::new(),
         tolerances: HpaTolerances::default(),
+        scale_down_stabilization: None,
         target: Ok(ScaleTarget {
             api_version: "apps/v1".into(),
             kind: "Deployment".into(),
@@ -84,7 +85,10 @@ pub fn pod(namespace: &str, name: &str, node: Option<&str>, ready: bool) -> Pod 
         ready,
         terminating: false,
         created_at: Timestamp::from_unix_nanos(1),
+        scheduled_at: node.map(|_| Timestamp::from_unix_nanos(1)),
+        started_at: node.map(|_| Timestamp::from_unix_nanos(1)),
         ready_since: ready.then_some(Timestamp::from_unix_nanos(2)),
+        unready_since: (!ready).then_some(Timestamp::from_unix_nanos(1)),
         gpus_requested: 1,
         resource_claims: 0,
         host_network: false,

@@ -19,6 +19,8 @@ pub(crate) struct Forecast {
     levels: Vec<f64>,
     /// The demand over days.
     usual: f64,
+    /// The highest demand of late, fading over a day.
+    highest: f64,
     means: Vec<SlidingMean>,
     peaks: Vec<SlidingMax>,
     /// The greatest mean of a minute within the last start's time.
@@ -92,6 +94,7 @@ impl Forecast {
         Self {
             levels: vec![0.0; LEVELS.len()],
             usual: 0.0,
+            highest: 0.0,
             means: MEANS.iter().map(|mean| SlidingMean::new(count(*mean))).collect(),
             peaks: MEANS
                 .iter()
@@ -136,6 +139,10 @@ impl Forecast {
         for (level, fades) in self.levels.iter_mut().zip(LEVELS) {
             *level += part(fades as f64) * (demand - *level);
         }
+        self.highest = f64::max(
+            self.highest * (-moment.seconds / HIGHEST_FADES).exp(),
+            self.means[0].mean(),
+        );
         self.usual += part(REMEMBERED.as_secs_f64()) * (demand - self.usual);
         self.rate += part(RATE_FADES) * (rate - self.rate);
         for (place, mean) in self.means.iter_mut().enumerate() {
@@ -206,6 +213,12 @@ impl Forecast {
         &self.residuals
     }
 
+    /// The most that a forecast is trusted for: what was seen of late and half as much, and a replica. A
+    /// distribution of ratios has no end; what has been shown has.
+    pub(crate) fn trusted(&self) -> f64 {
+        TRUSTED * self.highest + 1.0
+    }
+
     /// The most that a minute asked for within the time that a start takes, in replicas: what was needed so
     /// lately is worth keeping, since to start it again costs as much (the break-even rule).
     pub(crate) fn needed(&self) -> f64 {
@@ -241,6 +254,12 @@ const BURST: f64 = 2.0;
 
 /// Nothing counts as needed for longer than this only because starts are slow, in steps: half an hour.
 const LONGEST_NEEDED: u64 = 360;
+
+/// The highest demand fades in so many seconds …
+const HIGHEST_FADES: f64 = 24.0 * 3600.0;
+/// … and is believed to be surpassed by so much. A workload that grows faster within one start is met by its
+/// queue, and by the next look.
+const TRUSTED: f64 = 1.5;
 
 /// The rate of requests is followed in so many seconds.
 const RATE_FADES: f64 = 1200.0;

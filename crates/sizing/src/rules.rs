@@ -82,6 +82,13 @@ impl Rules {
         let step = moment.step;
         let start = moment.horizon_steps();
         let values = forecast.values(moment.now, moment.horizon);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates"
+        )]
+        let trusted = forecast.trusted().ceil() as u32;
+        let bounds = (bounds.0, trusted.clamp(bounds.0, bounds.1.max(bounds.0)));
         for (place, value) in values.iter().enumerate() {
             let residuals = forecast.residuals(place, *value);
             for (which, factor) in PRICES.iter().enumerate() {

@@ -87,6 +87,9 @@ const YOUNG: Duration = Duration::from_secs(600);
 /// Weighted advice is rounded up from here.
 const ROUND_UP_FROM: f64 = 0.5;
 
+/// Advice falls to a whole number only once it lies no more than this above it.
+const ROUND_DOWN_TO: f64 = 0.1;
+
 /// The part of the lateness that is allowed which is aimed at: what is aimed at in full is missed half of
 /// the time.
 const AIM: f64 = 0.8;
@@ -418,12 +421,7 @@ impl Mind {
                 advice.predictor()
             ),
         );
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates"
-        )]
-        let size = (advice.replicas - ROUND_UP_FROM).ceil().max(0.0) as u32;
+        let size = rounded(seen.replicas, advice.replicas);
         bounded.to(size, StepKind::Size, || {
             format!(
                 "{:.2} by the rules that would have cost least, lateness included (the best alone: {})",
@@ -495,6 +493,19 @@ impl Mind {
             }
         }
     }
+}
+
+/// The advice as a whole number: up from half a replica, down only once nearly a whole one is too many, so
+/// that advice between two numbers does not make it swing.
+fn rounded(now: u32, advice: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates"
+    )]
+    let whole = |least_part: f64| (advice - least_part).ceil().max(0.0) as u32;
+    let (up, down) = (whole(ROUND_UP_FROM), whole(ROUND_DOWN_TO));
+    if up > now { up } else { down.min(now) }
 }
 
 /// Replicas for what waits already, where it would still be there when they serve.

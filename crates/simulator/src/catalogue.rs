@@ -12,6 +12,9 @@
 //!   at the rate that BLIS learned (989.5 TFLOP/s at 45 % on H100, 362 at 32 % on L40S);
 //! - `kv_tokens`: 90 % of the GPUs' memory (vLLM's `gpu_memory_utilization`) less two bytes for each
 //!   parameter, over the bytes for a token;
+//! - the two RTX: the decode-only seconds of the vLLM runs that LLMServingSim published (`bench/examples`, time
+//!   series of tokens and running sequences), their fastest seconds of prefill, and the KV cache that vLLM
+//!   found; how it bears the load of those runs is then a prediction, which `tests/measured.rs` holds;
 //! - `max_sequences` and `max_batched_tokens`: vLLM's defaults for its server (256; 8,192 from 70 GiB of
 //!   memory on, except A100, else 2,048).
 
@@ -35,8 +38,10 @@ const CONTEXT: f64 = 512.0;
 const A100: &str = "NVIDIA-A100-SXM4-80GB";
 const H100: &str = "NVIDIA-H100-80GB-HBM3";
 const L40S: &str = "NVIDIA-L40S";
+const RTX_4090: &str = "NVIDIA-GeForce-RTX-4090";
+const RTX_PRO_6000: &str = "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition";
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 9] = [
     Row(
         "llama2-70b-a100-tp4",
         A100,
@@ -119,6 +124,30 @@ const ROWS: [Row; 7] = [
         KV_8B,
         0.864,
         207_000,
+        2048,
+    ),
+    Row(
+        "llama-3.1-8b-rtx-4090",
+        RTX_4090,
+        1,
+        15.0,
+        0.1866,
+        0.085,
+        KV_8B,
+        1.008,
+        41_408,
+        2048,
+    ),
+    Row(
+        "llama-3.1-8b-rtx-pro-6000",
+        RTX_PRO_6000,
+        1,
+        11.4,
+        0.0644,
+        0.05,
+        KV_8B,
+        1.792,
+        574_608,
         2048,
     ),
 ];

@@ -19,6 +19,8 @@ use crate::time::{LONGEST, Picoseconds, picoseconds, timestamp};
 pub(crate) struct Fleet<'a, S> {
     scenario: &'a Scenario,
     hardware: Arc<str>,
+    /// A replica that nobody uses, to tell which requests fit any.
+    model: S,
     /// `spec.replicas`.
     asked: u32,
     pods: Vec<Option<Pod<S>>>,
@@ -73,6 +75,7 @@ impl<'a, S: Server> Fleet<'a, S> {
         let mut this = Self {
             scenario,
             hardware: scenario.engine.hardware.as_ref().into(),
+            model: S::new(&scenario.engine),
             asked: warm,
             pods: Vec::new(),
             empty: Vec::new(),
@@ -136,21 +139,21 @@ impl<'a, S: Server> Fleet<'a, S> {
         self.leave(now, place, agenda);
     }
 
-    /// A request comes. Says whether a replica can serve it at all.
-    pub(crate) fn arrive(&mut self, now: Picoseconds, job: Job) -> bool {
+    /// Whether a replica can serve such a request at all.
+    pub(crate) fn fits(&self, job: Job) -> bool {
+        self.model.fits(job)
+    }
+
+    /// A request comes that fits.
+    pub(crate) fn arrive(&mut self, now: Picoseconds, job: Job) {
         let Some(place) = self.choose() else {
             self.outside.push_back(job);
-            return true;
+            return;
         };
-        let Some(pod) = &mut self.pods[place] else {
-            return true;
-        };
-        if !pod.server.fits(job) {
-            return false;
+        if let Some(pod) = &mut self.pods[place] {
+            pod.server.submit(now, job);
+            self.look(now, place);
         }
-        pod.server.submit(now, job);
-        self.look(now, place);
-        true
     }
 
     /// What has come of what was planned.
@@ -417,10 +420,7 @@ impl<'a, S: Server> Fleet<'a, S> {
     /// Hands out what waits in front.
     fn flush(&mut self, now: Picoseconds) {
         for job in std::mem::take(&mut self.outside) {
-            // What never fits is found out when there is a replica to tell it.
-            if !self.arrive(now, job) {
-                self.outside.push_back(job);
-            }
+            self.arrive(now, job);
         }
     }
 

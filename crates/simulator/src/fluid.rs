@@ -33,8 +33,10 @@ pub(crate) struct Fluid {
     reserved: u64,
     /// Tokens in it at the last update.
     held: f64,
-    /// Prompt tokens that are left to read.
+    /// Prompt tokens that are being read, those that are left.
     unread: f64,
+    /// Prompt tokens that are read from the next whole tick on.
+    next: f64,
     /// Ticks so far.
     ticks: f64,
     /// When all this was so.
@@ -127,6 +129,7 @@ impl Server for Fluid {
             reserved: 0,
             held: 0.0,
             unread: 0.0,
+            next: 0.0,
             ticks: 0.0,
             updated: 0,
             due: None,
@@ -167,7 +170,8 @@ impl Server for Fluid {
         }
         if self.running.is_empty() {
             // Nothing is left of what rounding added up to.
-            (self.held, self.unread, self.reserved) = (0.0, 0.0, 0);
+            (self.held, self.unread, self.next, self.reserved) = (0.0, 0.0, 0.0, 0);
+            self.ticks = self.ticks.ceil();
         }
         self.admit(now);
         self.plan();
@@ -210,7 +214,8 @@ impl Server for Fluid {
             tokens: 0,
         });
         let all = running.chain(waiting).collect();
-        (self.held, self.unread, self.reserved, self.due) = (0.0, 0.0, 0, None);
+        (self.held, self.unread, self.next) = (0.0, 0.0, 0.0);
+        (self.reserved, self.due) = (0, None);
         self.untold = Untold::default();
         all
     }
@@ -235,18 +240,32 @@ impl Fluid {
         if sequences == 0.0 || time <= 0.0 {
             return;
         }
-        if self.unread > 0.0 {
-            let read = self.read();
-            let tokens = (time / read).min(self.unread);
-            self.unread = if tokens < self.unread {
-                self.unread - tokens
+        while self.unread > 0.0 || self.next > 0.0 {
+            if self.unread > 0.0 {
+                let read = self.read();
+                let tokens = time / read;
+                let all = tokens >= self.unread;
+                let tokens = tokens.min(self.unread);
+                let reading = (tokens * read).min(time);
+                self.unread = if all { 0.0 } else { self.unread - tokens };
+                self.untold.read += tokens;
+                self.turn(tokens / self.max_batched_tokens, reading, sequences);
+                time -= reading;
+                if !all {
+                    return;
+                }
             } else {
-                0.0
-            };
-            self.untold.read += tokens;
-            let reading = tokens * read;
-            self.turn(tokens / self.max_batched_tokens, reading.min(time), sequences);
-            time = (time - reading).max(0.0);
+                let whole = self.ticks.ceil();
+                let rest = (whole - self.ticks) * self.tick();
+                if rest > time {
+                    self.turn(time / self.tick(), time, sequences);
+                    return;
+                }
+                self.turn(whole - self.ticks, rest, sequences);
+                self.ticks = whole;
+                time -= rest;
+                self.unread = std::mem::take(&mut self.next);
+            }
         }
         let (tick, growth) = (self.tick(), self.kv_token * sequences);
         // The root of `ticks * tick + growth * ticks^2 / 2 = time`, stable where the growth is small.
@@ -301,25 +320,23 @@ impl Fluid {
         {
             self.queue.pop_front();
             let tick = self.tick();
-            let rest = if self.running.is_empty() {
-                0.0
-            } else {
-                self.ticks.ceil() - self.ticks
-            };
-            let boundary = now + from_seconds(rest * tick);
+            // What is being read goes first, to the end of the tick in which it ends.
+            let whole = (self.ticks + self.unread / self.max_batched_tokens).ceil();
+            let rest = (whole - self.ticks) * tick + self.unread * self.prefill_token;
+            let boundary = now + from_seconds(rest);
             let prompt = f64::from(job.prompt);
             let (reading, begins, tokens) =
                 self.readings.join(now, boundary, prompt, self.max_batched_tokens);
             let ticks = (tokens / self.max_batched_tokens).max(1.0);
             self.readings
                 .ends(begins + from_seconds(ticks * tick + tokens * self.prefill_token));
-            self.unread += prompt;
-            let ticks = (rest + ticks).max(self.unread / self.max_batched_tokens);
+            self.next += prompt;
+            let ticks = (self.next / self.max_batched_tokens).max(1.0);
             self.untold.firsts.push_back((reading, job.arrived));
             self.reserved += halves(job);
             self.held += prompt;
             self.running.push(Sequence {
-                end: self.ticks + ticks + f64::from(job.output - 1),
+                end: whole + ticks + f64::from(job.output - 1),
                 begin: self.ticks,
                 job,
                 reading,
@@ -352,15 +369,31 @@ impl Fluid {
             return;
         };
         let sequences = self.running.len() as f64;
-        let ticks = (sequence.end - self.ticks).max(0.0);
+        let mut left = (sequence.end - self.ticks).max(0.0);
+        let (tick, read) = (self.tick(), self.read());
+        let mut time = 0.0;
+        let mut past = 0.0;
+        // What is being read, the rest of that tick, and what is read from then on.
         let reading = self.unread / self.max_batched_tokens;
-        let time = if ticks < reading {
-            ticks * self.max_batched_tokens * self.read()
+        let rest = if self.next > 0.0 {
+            (self.ticks + reading).ceil() - (self.ticks + reading)
         } else {
-            let after = ticks - reading;
-            let grown = self.kv_token * sequences * (reading + after / 2.0);
-            self.unread * self.read() + after * (self.tick() + grown)
+            0.0
         };
+        for (ticks, each) in [
+            (reading, self.max_batched_tokens * read),
+            (rest, tick),
+            (
+                self.next / self.max_batched_tokens,
+                self.max_batched_tokens * read,
+            ),
+        ] {
+            let ticks = ticks.min(left);
+            time += ticks * each;
+            past += ticks;
+            left -= ticks;
+        }
+        time += left * (tick + self.kv_token * sequences * (past + left / 2.0));
         self.due = Some(self.updated + ((time * SECOND as f64).ceil() as u64).max(1));
     }
 }

@@ -50,7 +50,8 @@ impl Score {
         let decoding = done.at - done.first;
         let kept = ttft <= self.ttft_limit
             && e2e <= self.e2e_limit
-            && u128::from(decoding) <= u128::from(self.itl_limit) * u128::from(gaps);
+            // One token has no time to another, whatever rounding says.
+            && (gaps == 0 || u128::from(decoding) <= u128::from(self.itl_limit) * u128::from(gaps));
         let served = Served {
             arrived: duration(job.arrived),
             prompt_tokens: job.prompt,

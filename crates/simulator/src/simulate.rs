@@ -109,7 +109,9 @@ impl<'a, S: Server, O: Observer + ?Sized> Simulation<'a, S, O> {
             match next {
                 Next::Arrival(job) => {
                     self.arrived += 1;
-                    if !self.fleet.arrive(now, job) {
+                    if self.fleet.fits(job) {
+                        self.fleet.arrive(now, job);
+                    } else {
                         self.score.refused(job.arrived);
                     }
                     arrival = arrivals.next()?;

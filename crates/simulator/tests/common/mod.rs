@@ -32,7 +32,8 @@ pub(crate) struct Poisson<F> {
     rate: F,
     prompt: f64,
     output: f64,
-    spread: bool,
+    /// Whether prompts and answers are spread.
+    spread: (bool, bool),
 }
 
 impl<F: Fn(f64) -> f64> Poisson<F> {
@@ -45,12 +46,17 @@ impl<F: Fn(f64) -> f64> Poisson<F> {
             rate,
             prompt: f64::from(lengths.0),
             output: f64::from(lengths.1),
-            spread: false,
+            spread: (false, false),
         }
     }
 
     pub(crate) fn spread(mut self) -> Self {
-        self.spread = true;
+        self.spread = (true, true);
+        self
+    }
+
+    pub(crate) fn spread_outputs(mut self) -> Self {
+        self.spread = (false, true);
         self
     }
 
@@ -58,13 +64,13 @@ impl<F: Fn(f64) -> f64> Poisson<F> {
         -(1.0 - self.random.random::<f64>()).ln()
     }
 
-    fn length(&mut self, mean: f64) -> u32 {
-        let length = if self.spread {
-            mean * self.exponential()
+    fn length(&mut self, mean: f64, spread: bool) -> u32 {
+        let length = if spread {
+            (mean * self.exponential()).ceil()
         } else {
             mean
         };
-        length.clamp(1.0, 8.0 * mean) as u32
+        length.clamp(1.0, 16.0 * mean) as u32
     }
 }
 
@@ -81,8 +87,8 @@ impl<F: Fn(f64) -> f64> Iterator for Poisson<F> {
                 let (prompt, output) = (self.prompt, self.output);
                 return Some(Request {
                     at: Duration::from_nanos((self.now * 1e9) as u64),
-                    prompt_tokens: self.length(prompt),
-                    output_tokens: self.length(output),
+                    prompt_tokens: self.length(prompt, self.spread.0),
+                    output_tokens: self.length(output, self.spread.1),
                 });
             }
         }

@@ -101,7 +101,7 @@ impl Fleet {
             self.cold_start
                 .map(|takes| asked.plus(takes))
                 .filter(|ready| *ready <= self.now)
-                .or((asked < START).then_some(asked))
+                .or_else(|| (asked < START).then_some(asked))
         };
         let serving = self
             .pods

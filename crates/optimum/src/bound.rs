@@ -111,7 +111,15 @@ fn by_windows(windows: &Windows, bill: Bill, late: f64) -> f64 {
     let value = |price: f64| {
         (1_u32..)
             .zip(&cells)
-            .map(|(level, cells)| of_level(cells, windows.length, start, level <= bill.warm, price))
+            .map(|(level, cells)| {
+                of_level(
+                    cells,
+                    (windows.first, windows.length),
+                    start,
+                    level <= bill.warm,
+                    price,
+                )
+            })
             .sum::<f64>()
     };
     if late <= 0.0 {
@@ -143,9 +151,11 @@ fn by_windows(windows: &Windows, bill: Bill, late: f64) -> f64 {
 }
 
 /// The cheapest plan for one replica, by whether it is on or off at the border of each window.
-fn of_level(cells: &[Cell], length: f64, start: f64, warm: bool, price: f64) -> f64 {
+fn of_level(cells: &[Cell], (first, length): (f64, f64), start: f64, warm: bool, price: f64) -> f64 {
     let (mut on, mut off) = (if warm { 0.0 } else { f64::INFINITY }, 0.0);
-    for cell in cells {
+    for (place, cell) in cells.iter().enumerate() {
+        // Nobody pays for the time before the load begins.
+        let length = if place == 0 { first } else { length };
         // Where it serves, it serves what is not cheaper to drop, request by request.
         let each = if cell.heaviest > 0.0 {
             f64::min(1.0, price / cell.heaviest)

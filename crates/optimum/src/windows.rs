@@ -6,6 +6,8 @@ use crate::job::Job;
 pub(crate) struct Windows {
     /// Seconds.
     pub(crate) length: f64,
+    /// The part of the first window that lies within the load.
+    pub(crate) first: f64,
     pub(crate) windows: Vec<Window>,
 }
 
@@ -58,7 +60,11 @@ impl Windows {
                 }
             }
         }
-        Self { length, windows }
+        Self {
+            length,
+            first: length - offset,
+            windows,
+        }
     }
 
     /// The highest level that a window needs.

@@ -245,6 +245,13 @@ impl KnownTrigger {
             Ok(parsed) => &parsed.trigger,
             Err(error) => return Err(Refusal::lasting(error)),
         };
+        // Said at once and plainly: a trigger that is answered as unknown would look as if it would come right
+        // by itself.
+        if let Some(name) = trigger.policy() {
+            return Err(Refusal::lasting(&format!(
+                "policy is {name:?}: this version reads ScalingPolicies and does not decide by them yet; use a signal or a profile"
+            )));
+        }
         let metric_type = match &self.definition.metric_type {
             Ok(rheostat_cluster::MetricType::AverageValue) => MetricType::AverageValue,
             Ok(rheostat_cluster::MetricType::Value) => MetricType::Value,

@@ -130,6 +130,24 @@ async fn another_tenants_load_on_the_same_node_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_not_decided_by_yet_is_refused_and_says_so() {
+    let mut fixture = fixture(StreamLimits::default()).await;
+    let trigger = [("policy", "chat-policy")];
+    fixture.cluster.apply(workload("team-a", "chat", 2, &trigger));
+    let object = object("team-a", "chat", &trigger);
+    let ask = || async {
+        let mut keda = fixture.keda.clone();
+        keda.get_metrics(metrics(&object, "rheostat-policy"))
+            .await
+            .unwrap_err()
+    };
+    let status = eventually(ask, |status| status.code() == Code::FailedPrecondition).await;
+    assert!(status.message().contains("chat-policy"), "{status}");
+    let spec = fixture.keda.clone().get_metric_spec(object.clone()).await;
+    assert!(spec.is_ok(), "{spec:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_known_is_an_error_and_what_is_at_zero_is_not() {
     let mut fixture = fixture(StreamLimits::default()).await;
     let unread = [("staleAfter", "1s"), ("grace", "0s")];
@@ -208,6 +226,9 @@ async fn bad_triggers_are_refused_by_name_and_harm_nobody() {
         .put(&snapshot("node-1", &[("team-a", "good-0", 0.5)]))
         .unwrap();
     fixture.cluster.apply(workload("team-a", "good", 1, UTILIZATION));
+    // Until it was evaluated for the first time, whoever asks is told that it has only just started.
+    let good = object("team-a", "good", UTILIZATION);
+    eventually(|| fixture.value(&good), Result::is_ok).await.unwrap();
     let long = "x".repeat(100_000);
     let bad: &[(&[(&str, &str)], &str)] = &[
         (&[("signal", "gpu.utilization"), ("target", "NaN")], "target"),
@@ -245,7 +266,6 @@ async fn bad_triggers_are_refused_by_name_and_harm_nobody() {
             assert!(status.message().len() < 2_000, "{key}: the message is bounded");
         }
     }
-    let good = object("team-a", "good", UTILIZATION);
     let value = eventually(|| fixture.value(&good), Result::is_ok).await.unwrap();
     assert!((value - 50.0).abs() < 1e-6);
     let wrong_metric = fixture

@@ -117,7 +117,9 @@ impl Capacity {
     ) {
         let mut busy = BTreeMap::new();
         for pod in pods {
-            let Some(serving) = &pod.serving else { continue };
+            let Some(serving) = pod.serving.as_ref().filter(|serving| serving.is_plausible()) else {
+                continue;
+            };
             // A GPU tells of a moment, an engine of a window: both must speak of the same time.
             let covered = usize::try_from(serving.window.as_secs() / STEP.as_secs())
                 .unwrap_or(1)
@@ -161,6 +163,15 @@ impl Capacity {
             || (CostModel::expected(hardware, gpus, parameters), 0.0),
             |fit| (fit.model, fit.confidence()),
         )
+    }
+
+    /// The hardware that was seen most of; `None` before any was.
+    pub(crate) fn usual_hardware(&self) -> Option<&str> {
+        let most = self
+            .kinds
+            .iter()
+            .max_by(|one, two| one.1.weight.total_cmp(&two.1.weight));
+        most.map(|(kind, _)| kind.as_ref())
     }
 
     /// The learned costs by hardware, with how sure they are.
@@ -263,7 +274,7 @@ impl Fit {
             return false;
         };
         let (prompts, generated, itl) = (prompts.0, generated.0, itl.mean.0);
-        if generated <= 0.0 || itl <= 0.0 || !itl.is_finite() || !prompts.is_finite() {
+        if generated <= 0.0 || itl <= 0.0 {
             return false;
         }
         let sequences = generated * itl;

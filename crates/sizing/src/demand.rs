@@ -68,8 +68,10 @@ impl Demand {
         let current = |pod: &&Replica| {
             let serving = pod
                 .serving
-                .filter(|serving| seen.now.since(serving.taken_at) <= FRESH)?;
-            serving.in_flight().map(|_| serving)
+                .filter(|serving| seen.now.since(serving.taken_at) <= FRESH && serving.is_plausible())?;
+            // Without the rate, what was finished would count as nothing, and a full fleet as idle.
+            let tells = !matches!(objective, Objective::Slo(_)) || serving.request_rate.is_some();
+            serving.in_flight().filter(|_| tells).map(|_| serving)
         };
         let serving: Vec<(&Replica, Serving)> = ready
             .iter()

@@ -178,7 +178,37 @@ impl Serving {
     pub fn in_flight(&self) -> Option<Count> {
         Some(Count(self.waiting?.0 + self.running?.0))
     }
+
+    /// Whether each of its numbers could be one of an engine. A single absurd one would stay in what is
+    /// learned for days, so that the whole reading is taken for none.
+    pub(crate) fn is_plausible(&self) -> bool {
+        let latency =
+            |latency: Option<Latency>| latency.map(|latency| [latency.mean.0, latency.p50.0, latency.p99.0]);
+        let latencies = [self.ttft, self.itl, self.tpot, self.e2e].map(latency);
+        let numbers = [
+            self.waiting.map(|count| count.0),
+            self.running.map(|count| count.0),
+            self.kv_cache_usage.map(|ratio| ratio.0),
+            self.kv_tokens.map(|count| count.0),
+            self.max_sequences.map(|count| count.0),
+            self.request_rate.map(|rate| rate.0),
+            self.prompt_token_rate.map(|rate| rate.0),
+            self.generation_token_rate.map(|rate| rate.0),
+            self.prompt_tokens_mean.map(|count| count.0),
+            self.generation_tokens_mean.map(|count| count.0),
+            self.preemption_rate.map(|rate| rate.0),
+        ];
+        numbers
+            .into_iter()
+            .flatten()
+            .chain(latencies.into_iter().flatten().flatten())
+            .all(|number| (0.0..=MOST_PLAUSIBLE).contains(&number))
+    }
 }
+
+/// No engine counts to more than this, per second, in tokens or in seconds: the largest KV caches hold some
+/// ten million tokens. A higher bound would let a broken page size a fleet, a lower one refuse a real one.
+const MOST_PLAUSIBLE: f64 = 1e9;
 
 impl Observation {
     /// Pods that serve.

@@ -625,7 +625,9 @@ fn replica(capacity: &Capacity, intent: &Intent, seen: &Observation, found: &See
         .iter()
         .find(|pod| pod.stage == Stage::Ready)
         .or_else(|| seen.pods.first());
-    let hardware = hardware.map_or("", |pod| pod.hardware.as_ref());
+    // At zero, what was there before tells what will be there again.
+    let hardware = hardware.map(|pod| pod.hardware.as_ref());
+    let hardware = hardware.or_else(|| capacity.usual_hardware()).unwrap_or_default();
     let (model, confidence) = capacity.model(hardware, shape.gpus, shape.parameters);
     let lengths = match intent.role.map(|role| role.part) {
         Some(Part::Prefill) => Lengths {

@@ -209,6 +209,72 @@ fn a_concurrency_and_a_utilisation_can_be_what_is_kept() {
 }
 
 #[test]
+fn an_engine_that_does_not_tell_its_rate_is_not_taken_for_idle() {
+    let mut fleet = Fleet::new(intent(), 6);
+    fleet.run(HOUR, 10.0);
+    let before = fleet.replicas();
+    for _ in 0..HOUR / 5 {
+        fleet.now = fleet.now.plus(fleet::STEP);
+        let mut seen = fleet.observation(10.0);
+        for pod in &mut seen.pods {
+            if let Some(serving) = &mut pod.serving {
+                serving.request_rate = None;
+            }
+        }
+        let decision = fleet.sizer.decide(&fleet.intent, &seen);
+        assert!(decision.replicas >= before, "{decision:?}");
+        assert!(
+            matches!(decision.outcome, Outcome::Unknown { .. }),
+            "{decision:?}"
+        );
+    }
+}
+
+#[test]
+fn an_absurd_reading_is_none() {
+    let mut fleet = Fleet::new(intent(), 4);
+    fleet.run(HOUR, 6.0);
+    let usual = fleet.replicas();
+    for absurd in [1e300, f64::NAN, f64::INFINITY, -1.0] {
+        fleet.now = fleet.now.plus(fleet::STEP);
+        let mut seen = fleet.observation(6.0);
+        for pod in &mut seen.pods {
+            if let Some(serving) = &mut pod.serving {
+                serving.generation_tokens_mean = Some(Count(absurd));
+            }
+        }
+        let decision = fleet.sizer.decide(&fleet.intent, &seen);
+        assert!(
+            matches!(decision.outcome, Outcome::Unknown { .. }),
+            "{absurd}: {decision:?}"
+        );
+    }
+    let decision = fleet.run(600, 6.0);
+    assert!(
+        decision.replicas <= usual + 1,
+        "{usual}, then {}",
+        decision.replicas
+    );
+}
+
+#[test]
+fn what_was_learned_counts_at_zero_too() {
+    let mut intent = intent();
+    intent.min_replicas = 0;
+    intent.scale_to_zero_after = Some(Duration::from_secs(300));
+    let mut fleet = Fleet::new(intent, 2);
+    fleet.queued_outside = Some(Count(0.0));
+    let learned = fleet.run(2 * HOUR, 3.0).figures;
+    let at_zero = fleet.run(HOUR, 0.0);
+    assert_eq!(at_zero.replicas, 0);
+    let (before, after) = (learned.capacity.unwrap().0, at_zero.figures.capacity.unwrap().0);
+    assert!(
+        (after / before - 1.0).abs() < 0.2,
+        "{before} and then {after} requests a second"
+    );
+}
+
+#[test]
 fn decisions_between_looks_still_obey_the_limits() {
     let mut fleet = Fleet::new(intent(), 6);
     fleet.run(HOUR, 10.0);

@@ -1,4 +1,7 @@
+use rheostat_chart::Level;
 use rheostat_kubescale::Writer;
+
+use crate::story::CHAT;
 
 /// All that is kept of a run, to be shown at its end.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +132,22 @@ impl Record {
     pub(crate) fn changes(&self, index: usize) -> impl Iterator<Item = (f64, i32, i32, Who)> {
         let of_workload = self.entries.iter().filter(move |entry| entry.workload == index);
         of_workload.filter_map(|entry| entry.change.map(|(from, to)| (entry.at, from, to, entry.who)))
+    }
+
+    /// Chat's replicas, ready and asked for, against what its load needs at its target.
+    pub(crate) fn chat_levels(&self) -> Vec<Level> {
+        let samples = self.samples.iter();
+        samples
+            .map(|sample| {
+                let chat = &sample.workloads[CHAT];
+                Level {
+                    at: sample.at,
+                    asked: f64::from(chat.replicas),
+                    ready: chat.ready as f64,
+                    needed: sample.chat_needs,
+                }
+            })
+            .collect()
     }
 
     /// The largest value of workload number `index`.

@@ -1,18 +1,16 @@
 //! The report: one HTML file with charts, figures and every decision.
 
-mod svg;
-
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use rheostat_chart::{Chart, Kind, Series, escape};
 
 use crate::numbers::{gpu_time, percent, requests};
 use crate::play::Played;
 use crate::record::{Sample, WorkloadSample, clock_time};
 use crate::story::{BATCH, CHAT, LLM, RENDER, Story};
 use crate::verdict::Check;
-use svg::{Chart, Kind, Series, escape};
 
 /// Whether a report can be written to `path`.
 ///

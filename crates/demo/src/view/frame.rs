@@ -1,8 +1,9 @@
 use crossterm::style::Color;
+use rheostat_chart as chart;
 
 use crate::record::{Entry, Who, clock_time};
 use crate::story::{BATCH, CHAT, LLM, RENDER, Story};
-use crate::view::{Scene, chart, is_slow};
+use crate::view::{Scene, is_slow};
 use crate::world::{GpuIndex, World};
 
 /// A line of the picture: texts, each in a colour.
@@ -34,7 +35,8 @@ pub(crate) fn frame(
     lines.push(Line::default());
     let rows = (height.saturating_sub(lines.len()) / 2).clamp(4, 14);
     let seconds = f64::from(scene.story.seconds);
-    for text in chart::replicas(&scene.record.samples, seconds, width.min(WIDEST_CHART), rows) {
+    let levels = scene.record.chat_levels();
+    for text in chart::replicas(&levels, seconds, width.min(WIDEST_CHART), rows) {
         lines.push(Line(vec![(colour(CHAT), text)]));
     }
     lines.push(Line(vec![(

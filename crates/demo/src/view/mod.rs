@@ -1,6 +1,5 @@
 //! What is seen in the terminal: a picture that is redrawn, or lines.
 
-mod chart;
 mod frame;
 mod live;
 mod plain;

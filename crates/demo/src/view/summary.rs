@@ -1,11 +1,13 @@
+use rheostat_chart as chart;
+
 use crate::numbers::{gpu_time, percent, requests};
 use crate::pace::Pace;
 use crate::play::Played;
 use crate::record::clock_time;
 use crate::story::Story;
 use crate::verdict::Check;
+use crate::view::is_slow;
 use crate::view::plain::entry_line;
-use crate::view::{chart, is_slow};
 
 /// Columns and rows of the chart.
 const WIDTH: usize = 105;
@@ -34,7 +36,7 @@ fn summary(story: &Story, played: &Played, pace: Pace, checks: &[Check], decisio
     }
     lines.push(format!("team-a/chat: replicas against demand ({})", story.load));
     lines.extend(chart::replicas(
-        &played.record.samples,
+        &played.record.chat_levels(),
         f64::from(story.seconds),
         WIDTH,
         HEIGHT,

@@ -1,5 +1,15 @@
-use crate::record::Sample;
-use crate::story::CHAT;
+/// Replicas at one moment, and how many it would take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Level {
+    /// The moment, seconds since the beginning.
+    pub at: f64,
+    /// Replicas that are asked for.
+    pub asked: f64,
+    /// Replicas that are ready.
+    pub ready: f64,
+    /// Replicas that the load needs.
+    pub needed: f64,
+}
 
 /// Marks of the chart.
 const READY: char = '█';
@@ -12,31 +22,28 @@ const BEYOND: char = '↑';
 const HEADROOM: f64 = 1.5;
 
 /// What the marks mean.
-pub(crate) const LEGEND: &str =
-    "█ ready  ░ asked for, not ready  • needed by the load at its target (↑ more)";
+pub const LEGEND: &str = "█ ready  ░ asked for, not ready  • needed by the load (↑ more)";
 
-/// Chat's replicas against what its load needs, over the `seconds` of the story, in `width` columns
-/// and at most `height` rows with axes.
-pub(crate) fn replicas(samples: &[Sample], seconds: f64, width: usize, height: usize) -> Vec<String> {
+/// Replicas against what the load needs, over `seconds`, in `width` columns and at most `height` rows with
+/// axes.
+#[must_use]
+pub fn replicas(levels: &[Level], seconds: f64, width: usize, height: usize) -> Vec<String> {
     const AXIS: usize = 5;
     let (columns, rows) = (width.saturating_sub(AXIS).max(1), height.saturating_sub(1).max(1));
     let column_of = |at: f64| ((at / seconds.max(1.0) * columns as f64) as usize).min(columns - 1);
-    let mut of_column: Vec<Option<&Sample>> = vec![None; columns];
-    for sample in samples {
-        of_column[column_of(sample.at)] = Some(sample);
+    let mut of_column: Vec<Option<&Level>> = vec![None; columns];
+    for level in levels {
+        of_column[column_of(level.at)] = Some(level);
     }
-    // Where samples are rarer than columns, the last one holds until the next.
-    let end = samples.last().map_or(0, |sample| column_of(sample.at) + 1);
-    let mut last = samples.first();
+    // Where levels are rarer than columns, the last one holds until the next.
+    let end = levels.last().map_or(0, |level| column_of(level.at) + 1);
+    let mut last = levels.first();
     for column in of_column.iter_mut().take(end) {
         last = column.or(last);
         *column = last;
     }
-    let replicas = samples
-        .iter()
-        .map(|sample| f64::from(sample.workloads[CHAT].replicas));
-    let replicas = replicas.fold(4.0, f64::max);
-    let needs = samples.iter().map(|sample| sample.chat_needs).fold(0.0, f64::max);
+    let replicas = levels.iter().map(|level| level.asked).fold(4.0, f64::max);
+    let needs = levels.iter().map(|level| level.needed).fold(0.0, f64::max);
     let top = needs.clamp(replicas, HEADROOM * replicas);
     // Whole replicas for each row, so that equal steps look equal.
     let per_row = (top / rows as f64).ceil();
@@ -51,16 +58,15 @@ pub(crate) fn replicas(samples: &[Sample], seconds: f64, width: usize, height: u
             } else {
                 "    │".to_owned()
             };
-            let marks = of_column.iter().map(|sample| {
-                let Some(sample) = sample else { return ' ' };
-                let chat = &sample.workloads[CHAT];
-                if row == 0 && sample.chat_needs > high {
+            let marks = of_column.iter().map(|level| {
+                let Some(level) = level else { return ' ' };
+                if row == 0 && level.needed > high {
                     BEYOND
-                } else if sample.chat_needs > low && sample.chat_needs <= high {
+                } else if level.needed > low && level.needed <= high {
                     NEEDED
-                } else if chat.ready as f64 >= middle {
+                } else if level.ready >= middle {
                     READY
-                } else if f64::from(chat.replicas) >= middle {
+                } else if level.asked >= middle {
                     STARTING
                 } else {
                     ' '
@@ -69,14 +75,24 @@ pub(crate) fn replicas(samples: &[Sample], seconds: f64, width: usize, height: u
             label + &marks.collect::<String>()
         })
         .collect();
-    let minutes = format!("{:.0} min", seconds / 60.0);
-    let line = "─".repeat(columns.saturating_sub(minutes.len() + 1));
-    lines.push(format!("  0 └{line} {minutes}"));
+    let length = length(seconds);
+    let line = "─".repeat(columns.saturating_sub(length.len() + 1));
+    lines.push(format!("  0 └{line} {length}"));
     lines
 }
 
+/// A span in the unit that suits it.
+fn length(seconds: f64) -> String {
+    match seconds {
+        ..=14_400.0 => format!("{:.0} min", seconds / 60.0),
+        ..=259_200.0 => format!("{:.0} h", seconds / 3600.0),
+        _ => format!("{:.1} d", seconds / 86_400.0),
+    }
+}
+
 /// A bar of `width` characters of which `part` (0 to 1) is full.
-pub(crate) fn bar(part: f64, width: usize) -> String {
+#[must_use]
+pub fn bar(part: f64, width: usize) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let eighths = (part.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
     let mut text = "█".repeat(eighths / 8);
@@ -90,26 +106,20 @@ pub(crate) fn bar(part: f64, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::WorkloadSample;
 
-    fn sample(at: f64, replicas: u32, ready: usize, chat_needs: f64) -> Sample {
-        let chat = WorkloadSample {
-            replicas,
-            ready,
-            gpus: ready,
-            ..WorkloadSample::default()
-        };
-        Sample {
+    fn level(at: f64, asked: f64, ready: f64, needed: f64) -> Level {
+        Level {
             at,
-            workloads: vec![chat],
-            chat_needs,
+            asked,
+            ready,
+            needed,
         }
     }
 
     #[test]
     fn replicas_stand_as_high_as_they_are() {
-        let samples = [sample(0.0, 1, 1, 0.5), sample(50.0, 4, 2, 3.5)];
-        let lines = replicas(&samples, 100.0, 9, 5);
+        let levels = [level(0.0, 1.0, 1.0, 0.5), level(50.0, 4.0, 2.0, 3.5)];
+        let lines = replicas(&levels, 100.0, 9, 5);
         assert_eq!(
             lines,
             [
@@ -124,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_need_beyond_the_chart_is_said() {
-        let lines = replicas(&[sample(0.0, 4, 4, 400.0)], 60.0, 6, 7);
+        let lines = replicas(&[level(0.0, 4.0, 4.0, 400.0)], 60.0, 6, 7);
         assert_eq!(
             lines.len(),
             7,
@@ -134,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn any_size_and_no_samples_give_a_chart() {
+    fn any_size_and_no_levels_give_a_chart() {
         for (width, height) in [(0, 0), (1, 1), (80, 12), (300, 60)] {
             assert!(replicas(&[], 1200.0, width, height).len() <= height.max(2));
-            let high = [sample(1200.0, 3, 3, 900.0)];
+            let high = [level(1200.0, 3.0, 3.0, 900.0)];
             assert!(replicas(&high, 1200.0, width, height).len() <= height.max(2));
         }
     }

@@ -1,36 +1,39 @@
 use std::fmt::Write as _;
 
+use crate::axis::{nice_step, number, time_ticks};
+use crate::svg::{escape, legend, line, text};
+
 /// A chart over time.
-pub(crate) struct Chart<'a> {
+pub struct Chart<'a> {
     /// What it shows.
-    pub(crate) title: &'a str,
+    pub title: &'a str,
     /// Unit of the values, for the axis.
-    pub(crate) unit: &'a str,
+    pub unit: &'a str,
     /// Seconds of the horizontal axis.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
     /// The least that the vertical axis reaches up to.
-    pub(crate) top: f64,
+    pub top: f64,
     /// The lines.
-    pub(crate) series: Vec<Series<'a>>,
+    pub series: Vec<Series<'a>>,
     /// Moments to mark: second and text.
-    pub(crate) marks: Vec<(f64, String)>,
+    pub marks: Vec<(f64, String)>,
 }
 
 /// One line of a chart.
-pub(crate) struct Series<'a> {
+pub struct Series<'a> {
     /// Its name in the legend.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// Its class in the style sheet.
-    pub(crate) class: &'static str,
+    pub class: &'a str,
     /// How it is drawn.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
     /// `(second, value)`.
-    pub(crate) points: Vec<(f64, f64)>,
+    pub points: Vec<(f64, f64)>,
 }
 
 /// How a series is drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// From point to point.
     Line,
     /// A value holds until the next one.
@@ -43,12 +46,12 @@ const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 44.0;
 const RIGHT: f64 = 26.0;
-const UPPER: f64 = 34.0;
 const LOWER: f64 = 28.0;
 
 impl Chart<'_> {
     /// As SVG, to stand in an HTML page with the report's style sheet.
-    pub(crate) fn svg(&self) -> String {
+    #[must_use]
+    pub fn svg(&self) -> String {
         let values = self
             .series
             .iter()
@@ -62,29 +65,24 @@ impl Chart<'_> {
             .map(|(_, value)| *value))
         .fold(self.top, f64::max)
         .max(step);
-        let x = |second: f64| LEFT + second / self.seconds.max(1.0) * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| HEIGHT - LOWER - value / top * (HEIGHT - UPPER - LOWER);
         let mut out = format!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\"><title>{0}</title>\n",
             escape(self.title)
         );
+        let names = self.series.iter().map(|series| (series.class, series.name));
+        let rows = legend(&mut out, LEFT + 30.0, WIDTH - LEFT - RIGHT, names);
+        let upper = 16.0 + 18.0 * f64::from(rows);
+        let x = |second: f64| LEFT + second / self.seconds.max(1.0) * (WIDTH - LEFT - RIGHT);
+        let y = |value: f64| HEIGHT - LOWER - value / top * (HEIGHT - upper - LOWER);
         let mut grid = 0.0;
         while grid <= top * 1.001 {
             line(&mut out, "grid", (LEFT, y(grid)), (WIDTH - RIGHT, y(grid)));
-            text(&mut out, "end", (LEFT - 6.0, y(grid) + 4.0), &format!("{grid}"));
+            text(&mut out, "end", (LEFT - 6.0, y(grid) + 4.0), &number(grid, step));
             grid += step;
         }
-        text(&mut out, "start", (4.0, UPPER - 12.0), self.unit);
-        let minutes = nice_step(self.seconds / 60.0 / 8.0).max(1.0);
-        let mut minute = 0.0;
-        while minute * 60.0 <= self.seconds {
-            text(
-                &mut out,
-                "middle",
-                (x(minute * 60.0), HEIGHT - 8.0),
-                &format!("{minute:.0} min"),
-            );
-            minute += minutes;
+        text(&mut out, "start", (4.0, upper - 12.0), self.unit);
+        for (second, name) in time_ticks(self.seconds) {
+            text(&mut out, "middle", (x(second), HEIGHT - 8.0), &name);
         }
         for series in &self.series {
             let path = path(series, x, y);
@@ -96,18 +94,8 @@ impl Chart<'_> {
             );
         }
         for (at, what) in &self.marks {
-            line(&mut out, "mark", (x(*at), UPPER), (x(*at), HEIGHT - LOWER));
-            text(&mut out, "start", (x(*at) + 3.0, UPPER + 10.0), what);
-        }
-        let mut place = LEFT + 30.0;
-        for series in &self.series {
-            let _ = writeln!(
-                out,
-                "<rect class=\"{} key\" x=\"{place:.1}\" y=\"8\" width=\"14\" height=\"10\"/>",
-                series.class
-            );
-            text(&mut out, "start", (place + 19.0, 17.0), series.name);
-            place += 40.0 + 7.0 * series.name.chars().count() as f64;
+            line(&mut out, "mark", (x(*at), upper), (x(*at), HEIGHT - LOWER));
+            text(&mut out, "start", (x(*at) + 3.0, upper + 10.0), what);
         }
         out.push_str("</svg>\n");
         out
@@ -126,12 +114,15 @@ impl Kind {
 fn path(series: &Series<'_>, x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> String {
     let mut path = String::new();
     let mut before: Option<f64> = None;
-    for (second, value) in &series.points {
+    let last = series.points.len().saturating_sub(1);
+    for (place, (second, value)) in series.points.iter().enumerate() {
         let (px, py) = (x(*second), y(*value));
         let _ = match before {
             None if series.kind == Kind::Area => write!(path, "M{px:.1} {:.1}V{py:.1}", y(0.0)),
             None => write!(path, "M{px:.1} {py:.1}"),
             Some(_) if series.kind == Kind::Line => write!(path, "L{px:.1} {py:.1}"),
+            // A replica count stays for long: only its changes are written.
+            Some(before) if (before - py).abs() < 0.05 && place < last => continue,
             Some(before) if (before - py).abs() < 0.05 => write!(path, "H{px:.1}"),
             Some(_) => write!(path, "H{px:.1}V{py:.1}"),
         };
@@ -143,64 +134,9 @@ fn path(series: &Series<'_>, x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> 
     path
 }
 
-fn line(out: &mut String, class: &str, from: (f64, f64), to: (f64, f64)) {
-    let ((x1, y1), (x2, y2)) = (from, to);
-    let _ = writeln!(
-        out,
-        "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
-    );
-}
-
-fn text(out: &mut String, anchor: &str, (x, y): (f64, f64), what: &str) {
-    let _ = writeln!(
-        out,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
-        escape(what)
-    );
-}
-
-/// A round number of at least `least`: 1, 2 or 5 times a power of ten.
-fn nice_step(least: f64) -> f64 {
-    let power = 10_f64.powf(least.max(1e-9).log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * power)
-        .find(|step| *step >= least * 0.999);
-    step.unwrap_or(10.0 * power)
-}
-
-/// `text` with what has a meaning in HTML written so that it has none.
-pub(crate) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steps_are_round() {
-        for (least, step) in [
-            (0.9, 1.0),
-            (1.0, 1.0),
-            (1.1, 2.0),
-            (3.5, 5.0),
-            (6.0, 10.0),
-            (25.0, 50.0),
-        ] {
-            assert!((nice_step(least) - step).abs() < 1e-9, "{least}");
-        }
-    }
 
     #[test]
     fn a_value_holds_until_the_next_one() {
@@ -212,8 +148,8 @@ mod tests {
         };
         let draw = |kind| path(&series(kind), |x| x, |y| 10.0 - y);
         assert_eq!(draw(Kind::Line), "M0.0 9.0L1.0 9.0L2.0 7.0");
-        assert_eq!(draw(Kind::Steps), "M0.0 9.0H1.0H2.0V7.0");
-        assert_eq!(draw(Kind::Area), "M0.0 10.0V9.0H1.0H2.0V7.0V10.0Z");
+        assert_eq!(draw(Kind::Steps), "M0.0 9.0H2.0V7.0");
+        assert_eq!(draw(Kind::Area), "M0.0 10.0V9.0H2.0V7.0V10.0Z");
     }
 
     #[test]

@@ -1,0 +1,207 @@
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rheostat_baselines::{Baseline, BaselineError, Context};
+
+use crate::case::Case;
+use crate::evaluate::{EvaluationError, evaluate};
+use crate::meter::Outcome;
+use crate::policy::{self, Policy, STATIC};
+use crate::pool;
+use crate::report::{CaseReport, Report, Row, Variant};
+use crate::store::Store;
+use crate::tune::tune;
+
+/// How a backtest is done.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names of the policies; all where it is empty.
+    pub policies: Vec<String>,
+    /// Runs at once.
+    pub threads: NonZeroUsize,
+    /// Settings that a search tries at most for each baseline, case and objective; 0 runs defaults only.
+    pub evaluations: usize,
+    /// Names the code, so that a stored result is only used by the code that made it.
+    pub build: String,
+}
+
+/// Is told how far a backtest has come, from several threads.
+pub trait Watch: Sync {
+    /// A run has ended, in which so many requests were simulated.
+    fn ran(&self, requests: u64);
+
+    /// All of one policy on one case is done: so many of so many.
+    fn finished(&self, done: usize, total: usize, policy: &str, case: &Case);
+}
+
+/// Runs every policy on every case and scores it.
+///
+/// `Ok(None)` where `stop` was set before the end: what was done by then is in `store`.
+///
+/// # Errors
+///
+/// A policy that there is not, or that cannot be run; a store that cannot be written.
+pub fn backtest(
+    cases: &[Case],
+    options: &Options,
+    store: &Store<Outcome>,
+    watch: &dyn Watch,
+    stop: &AtomicBool,
+) -> Result<Option<Report>, EvaluationError> {
+    let Some(first) = cases.first() else {
+        return Ok(None);
+    };
+    let mut tasks = Vec::new();
+    for (place, case) in cases.iter().enumerate() {
+        for name in policy::names(case, &options.policies)? {
+            tasks.push((place, name));
+        }
+    }
+    // The long ones first, so that no thread begins one when the others have nothing left to do.
+    tasks.sort_by_key(|(place, _)| std::cmp::Reverse(cases[*place].trace.requests.len()));
+    let done = AtomicUsize::new(0);
+    let results = pool::run(&tasks, options.threads, stop, |(place, name)| {
+        let case = &cases[*place];
+        let rows = Runner {
+            case,
+            options,
+            store,
+            watch,
+            stop,
+        }
+        .rows(name)?;
+        let so_far = done.fetch_add(1, Ordering::Relaxed) + 1;
+        watch.finished(so_far, tasks.len(), name, case);
+        Ok(rows)
+    });
+    let results = match results {
+        Err(RunError::Stopped) | Ok(None) => return Ok(None),
+        Err(RunError::Failed(error)) => return Err(error),
+        Ok(Some(results)) => results,
+    };
+    let mut reports: Vec<CaseReport> = cases.iter().map(CaseReport::new).collect();
+    for ((place, _), rows) in tasks.iter().zip(results) {
+        reports[*place].rows.extend(rows);
+    }
+    Ok(Some(Report::new(&first.conditions, options.evaluations, reports)))
+}
+
+/// Why a task has no result.
+#[derive(Debug)]
+enum RunError {
+    Stopped,
+    Failed(EvaluationError),
+}
+
+impl From<EvaluationError> for RunError {
+    fn from(error: EvaluationError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<BaselineError> for RunError {
+    fn from(error: BaselineError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Runs policies on one case.
+struct Runner<'a> {
+    case: &'a Case,
+    options: &'a Options,
+    store: &'a Store<Outcome>,
+    watch: &'a dyn Watch,
+    stop: &'a AtomicBool,
+}
+
+impl Runner<'_> {
+    /// The policy `name` in each of its variants.
+    fn rows(&self, name: &str) -> Result<Vec<Row>, RunError> {
+        let policy = Policy::defaults(name);
+        let Some(baseline) = policy.baseline(self.case)? else {
+            let outcome = self.evaluate(&policy, true)?;
+            return Ok(vec![Row::new(self.case, &policy, None, outcome)]);
+        };
+        let mut rows = Vec::new();
+        // A level that nobody has chosen is no policy.
+        if name != STATIC {
+            let outcome = self.evaluate(&policy, true)?;
+            rows.push(Row::new(self.case, &policy, Some(&baseline), outcome));
+        }
+        if self.options.evaluations > 0 {
+            rows.extend(self.tuned(&baseline)?);
+        }
+        Ok(rows)
+    }
+
+    fn tuned(&self, baseline: &Baseline) -> Result<Vec<Row>, RunError> {
+        let with = |settings: &rheostat_baselines::Settings| Policy {
+            name: baseline.name.to_owned(),
+            settings: settings.clone(),
+        };
+        let attainment = self.case.conditions.slo.attainment;
+        let stopped = AtomicBool::new(false);
+        let candidates = self.candidates(baseline)?;
+        let found = tune(
+            baseline,
+            &candidates.parameters,
+            attainment,
+            self.options.evaluations,
+            |settings| {
+                self.evaluate(&with(settings), false)
+                    .map_err(|error| match error {
+                        RunError::Failed(error) => error,
+                        RunError::Stopped => {
+                            stopped.store(true, Ordering::Relaxed);
+                            EvaluationError::Stopped
+                        }
+                    })
+            },
+        );
+        let found = match found {
+            Err(EvaluationError::Stopped) => return Err(RunError::Stopped),
+            other => other?,
+        };
+        let Some(found) = found else {
+            return Ok(Vec::new());
+        };
+        let (settings, _) = &found.hindsight;
+        let policy = with(settings);
+        let outcome = self.evaluate(&policy, true)?;
+        let hindsight = Row {
+            variant: Variant::Hindsight,
+            tried: found.tried,
+            ..Row::new(self.case, &policy, Some(baseline), outcome)
+        };
+        // Tuned on the second half and run on the first, and the other way round.
+        let [(of_first, on_second), (of_second, on_first)] = &found.elsewhere;
+        let both = on_first.plus(on_second);
+        let elsewhere = Row {
+            variant: Variant::TunedElsewhere,
+            tried: found.tried,
+            second_settings: Some(of_first.clone()),
+            ..Row::of_tally(self.case, &with(of_second), Some(baseline), &both)
+        };
+        Ok(vec![elsewhere, hindsight])
+    }
+
+    /// What a search tries: replica counts that make sense for this load, not up to the limit that it never
+    /// comes near.
+    fn candidates(&self, baseline: &Baseline) -> Result<Baseline, BaselineError> {
+        let most = self.case.conditions.max_replicas;
+        let context = Context {
+            max_replicas: (self.case.peak() * 2).clamp(4.min(most), most),
+            ..self.case.context.clone()
+        };
+        rheostat_baselines::find(baseline.name, &context)
+    }
+
+    fn evaluate(&self, policy: &Policy, detailed: bool) -> Result<Outcome, RunError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(RunError::Stopped);
+        }
+        let outcome = evaluate(self.case, policy, detailed, self.store, &self.options.build)?;
+        self.watch.ran(self.case.trace.requests.len() as u64);
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,197 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_baselines::{BaselineError, Context, Foresight};
+use rheostat_reading::Seconds;
+use rheostat_simulator::{ColdStart, EngineModel, Mode, START, Scenario};
+use rheostat_sizing::Slo;
+use serde::{Deserialize, Serialize};
+
+use crate::optimum::{Optimum, optimum};
+use crate::trace_part::TracePart;
+
+/// What is the same for all policies.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Conditions {
+    /// How a replica serves.
+    pub engine: EngineModel,
+    /// What is to be kept.
+    pub slo: Slo,
+    /// How long a start takes.
+    pub cold_start: Duration,
+    /// Never fewer replicas.
+    pub min_replicas: u32,
+    /// Never more replicas.
+    pub max_replicas: u32,
+    /// How exactly replicas are simulated.
+    pub mode: Mode,
+    /// Of all randomness.
+    pub seed: u64,
+}
+
+/// One trace under one set of conditions: what every policy is run on.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The requests.
+    pub trace: Arc<TracePart>,
+    /// What is the same for all policies.
+    pub conditions: Conditions,
+    /// What a baseline's user would configure anyway.
+    pub context: Context,
+    /// How it is simulated.
+    pub scenario: Scenario,
+    /// Replicas that the load keeps busy, over time: at most [`Case::MOST_BINS`].
+    pub demand: Vec<Demand>,
+    /// The least that any policy must spend.
+    pub optimum: Optimum,
+    /// See [`Self::peak`].
+    peak: u32,
+}
+
+/// What the load needs for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Demand {
+    /// Since when, seconds since the beginning of the trace.
+    pub at: f64,
+    /// Replicas that its work keeps as busy as the SLO allows, on average.
+    pub replicas: f64,
+}
+
+/// Why a case cannot be made.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CaseError {
+    /// What baselines would be told makes no sense.
+    #[error(transparent)]
+    Context(#[from] BaselineError),
+    /// No replica, however idle, keeps the SLO.
+    #[error(
+        "slo itl={itl:?} cannot be kept by engine {engine}, whose iterations take {base:?} at least; it must be \
+         more than that"
+    )]
+    TooSlow {
+        /// The engine.
+        engine: String,
+        /// What was asked for.
+        itl: Duration,
+        /// The least that an iteration takes.
+        base: Duration,
+    },
+}
+
+/// Every policy begins with what the busiest minute of this time needs, so that none is judged by how it was
+/// switched on. Longer would give away a rise that comes later.
+const FIRST: Duration = Duration::from_secs(300);
+
+/// Over what time the demand of the beginning and the peak is averaged: of a shorter one, chance makes more
+/// than load does.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What the future is told in: fine enough for bursts that matter to a time to the first token of seconds.
+const FORESIGHT_BIN: Duration = Duration::from_secs(1);
+
+/// The least width of a bin of [`Case::demand`].
+const DEMAND_BIN: Duration = Duration::from_secs(10);
+
+impl Case {
+    /// What fits the width of a chart.
+    pub const MOST_BINS: u32 = 480;
+
+    /// `trace` under `conditions`.
+    ///
+    /// # Errors
+    ///
+    /// An SLO that nothing keeps, or a trace of more bins than baselines may be told.
+    pub fn new(trace: Arc<TracePart>, conditions: Conditions) -> Result<Self, CaseError> {
+        let engine = &conditions.engine;
+        if let Some(itl) = conditions.slo.itl
+            && engine.usable(itl).0 <= 0.0
+        {
+            return Err(CaseError::TooSlow {
+                engine: engine.name.to_string(),
+                itl,
+                base: Duration::from_secs_f64(engine.base.0.max(0.0)),
+            });
+        }
+        let each = replica_seconds(&trace, &conditions);
+        let by_minute = bins(&trace, &each, MINUTE);
+        let first = (FIRST.as_secs() / MINUTE.as_secs()) as usize;
+        let busiest = busiest_of(by_minute.get(..first).unwrap_or(&by_minute));
+        let (least, most) = (conditions.min_replicas.max(1), conditions.max_replicas);
+        let warm = (busiest.ceil() as u32).clamp(least.min(most), most);
+        let optimum = optimum(&trace, &conditions, warm);
+        let width = trace.until.div_f64(f64::from(Self::MOST_BINS)).max(DEMAND_BIN);
+        let demand = bins(&trace, &each, width).into_iter().enumerate();
+        let demand = demand.map(|(place, replicas)| Demand {
+            at: place as f64 * width.as_secs_f64(),
+            replicas,
+        });
+        let foresight = Foresight::new(START, FORESIGHT_BIN, trace.requests.iter().copied())?;
+        Ok(Self {
+            context: Context {
+                min_replicas: conditions.min_replicas,
+                max_replicas: most,
+                slo: conditions.slo,
+                cold_start: conditions.cold_start,
+                engine: engine.clone(),
+                foresight: Some(Arc::new(foresight)),
+            },
+            scenario: Scenario {
+                cold_start: ColdStart::fixed(conditions.cold_start),
+                mode: conditions.mode,
+                warm,
+                scored_from: trace.scored_from,
+                until: Some(trace.until),
+                max_replicas: most,
+                seed: conditions.seed,
+                ..Scenario::new(engine.clone(), conditions.slo)
+            },
+            demand: demand.collect(),
+            optimum,
+            peak: (busiest_of(&by_minute).ceil() as u32).clamp(1, most),
+            trace,
+            conditions,
+        })
+    }
+
+    /// Replicas that the busiest minute keeps busy, rounded up.
+    #[must_use]
+    pub const fn peak(&self) -> u32 {
+        self.peak
+    }
+
+    /// GPU-hours of one replica over what is scored.
+    #[must_use]
+    pub fn gpu_hours_of_one(&self) -> f64 {
+        self.trace.scored().as_secs_f64() / 3600.0 * f64::from(self.conditions.engine.gpus)
+    }
+}
+
+/// For each request, the time of a replica that it takes: its work over the part of a replica's time that may
+/// be work if the ITL is to be kept.
+fn replica_seconds(trace: &TracePart, conditions: &Conditions) -> Vec<Seconds> {
+    let engine = &conditions.engine;
+    let usable = conditions.slo.itl.map_or(1.0, |itl| engine.usable(itl).0);
+    let of = |prompt: u32, output: u32| engine.work(f64::from(prompt), f64::from(output)).0 / usable;
+    let requests = trace.requests.iter();
+    requests
+        .map(|request| Seconds(of(request.prompt_tokens, request.output_tokens)))
+        .collect()
+}
+
+fn busiest_of(bins: &[f64]) -> f64 {
+    bins.iter().copied().fold(0.0, f64::max)
+}
+
+/// Replicas that are busy in each bin of `width`.
+fn bins(trace: &TracePart, each: &[Seconds], width: Duration) -> Vec<f64> {
+    let width = width.as_secs_f64();
+    let mut bins = vec![0.0; (trace.until.as_secs_f64() / width).ceil() as usize];
+    let last = bins.len().saturating_sub(1);
+    for (request, seconds) in trace.requests.iter().zip(each) {
+        let bin = ((request.at.as_secs_f64() / width) as usize).min(last);
+        if let Some(bin) = bins.get_mut(bin) {
+            *bin += seconds.0 / width;
+        }
+    }
+    bins
+}

@@ -1,0 +1,176 @@
+use std::time::Duration;
+
+use rheostat_trace::Request;
+
+/// A trace in memory, with what of it is scored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracePart {
+    /// Its name, for people.
+    pub name: String,
+    /// Its requests, in order of time.
+    pub requests: Vec<Request>,
+    /// From when on it is scored; before that, policies may learn.
+    pub scored_from: Duration,
+    /// When it ends.
+    pub until: Duration,
+    /// Names the requests and times: equal for equal ones.
+    pub digest: String,
+}
+
+/// A trace that cannot be scored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TraceError {
+    /// Nothing arrives.
+    #[error("trace {name}: no requests arrive in what is scored, {from:?} to {until:?}")]
+    Empty {
+        /// The trace.
+        name: String,
+        /// Beginning.
+        from: Duration,
+        /// End.
+        until: Duration,
+    },
+    /// It does not fit the memory.
+    #[error(
+        "trace {name} has more than {} million requests, of {} bytes each in memory; thin it out with \
+         --scale, or take a part with --days",
+        TracePart::MOST_REQUESTS / 1_000_000,
+        size_of::<Request>()
+    )]
+    TooLong {
+        /// The trace.
+        name: String,
+    },
+}
+
+impl TracePart {
+    /// More than that are refused: at 24 bytes each they take 2.4 GB.
+    pub const MOST_REQUESTS: usize = 100_000_000;
+
+    /// Of traces longer than this, the first day teaches and is not scored.
+    pub const TEACHING_FROM: Duration = Duration::from_secs(2 * 24 * 3600);
+
+    /// What the first day of a long trace is.
+    pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    /// Those of `requests` that arrive before `until`.
+    ///
+    /// # Errors
+    ///
+    /// Too many requests, or none in what is scored.
+    pub fn new(
+        name: &str,
+        requests: impl Iterator<Item = Request>,
+        until: Duration,
+    ) -> Result<Self, TraceError> {
+        let scored_from = if until > Self::TEACHING_FROM {
+            Self::DAY
+        } else {
+            Duration::ZERO
+        };
+        let requests: Vec<Request> = requests
+            .take_while(|request| request.at < until)
+            .take(Self::MOST_REQUESTS + 1)
+            .collect();
+        if requests.len() > Self::MOST_REQUESTS {
+            return Err(TraceError::TooLong {
+                name: name.to_owned(),
+            });
+        }
+        if requests.last().is_none_or(|last| last.at < scored_from) {
+            return Err(TraceError::Empty {
+                name: name.to_owned(),
+                from: scored_from,
+                until,
+            });
+        }
+        let digest = digest(&requests, scored_from, until);
+        Ok(Self {
+            name: name.to_owned(),
+            requests,
+            scored_from,
+            until,
+            digest,
+        })
+    }
+
+    /// Half of what is scored lies before this, half after.
+    #[must_use]
+    pub fn middle(&self) -> Duration {
+        self.scored_from + self.until.saturating_sub(self.scored_from) / 2
+    }
+
+    /// How long what is scored takes.
+    #[must_use]
+    pub fn scored(&self) -> Duration {
+        self.until.saturating_sub(self.scored_from)
+    }
+
+    /// Requests that arrive in what is scored.
+    pub fn scored_requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests
+            .iter()
+            .filter(|request| request.at >= self.scored_from)
+    }
+}
+
+/// FNV-1a over all that determines a run, 64 bits.
+fn digest(requests: &[Request], scored_from: Duration, until: Duration) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |word: u64| hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    for at in [scored_from, until] {
+        add(at.as_secs());
+        add(u64::from(at.subsec_nanos()));
+    }
+    for request in requests {
+        add(request.at.as_secs());
+        add(u64::from(request.at.subsec_nanos()));
+        add(u64::from(request.prompt_tokens) << 32 | u64::from(request.output_tokens));
+    }
+    format!("{hash:016x}-{}", requests.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests(count: u64, apart: u64) -> impl Iterator<Item = Request> {
+        (0..count).map(move |number| Request {
+            at: Duration::from_secs(number * apart),
+            prompt_tokens: 10,
+            output_tokens: 10,
+        })
+    }
+
+    #[test]
+    fn the_first_day_of_a_long_trace_teaches() {
+        let day = TracePart::DAY;
+        let long = TracePart::new("long", requests(80, 3600), 3 * day).unwrap();
+        assert_eq!((long.scored_from, long.middle()), (day, 2 * day));
+        assert_eq!(long.requests.len(), 72, "what arrives later is left out");
+        assert_eq!(long.scored_requests().count(), 48);
+        let short = TracePart::new("short", requests(60, 60), Duration::from_secs(3600)).unwrap();
+        assert_eq!(
+            (short.scored_from, short.middle()),
+            (Duration::ZERO, Duration::from_secs(1800))
+        );
+    }
+
+    #[test]
+    fn a_digest_names_the_requests() {
+        let of =
+            |count, apart| TracePart::new("x", requests(count, apart), TracePart::DAY).map(|one| one.digest);
+        assert_eq!(of(5, 10), of(5, 10));
+        assert_ne!(of(5, 10), of(5, 11));
+        assert_ne!(of(5, 10), of(6, 10));
+    }
+
+    #[test]
+    fn nothing_cannot_be_scored() {
+        let error = TracePart::new("empty", requests(3, 60), 3 * TracePart::DAY).unwrap_err();
+        assert!(
+            error.to_string().starts_with("trace empty: no requests arrive"),
+            "{error}"
+        );
+    }
+}

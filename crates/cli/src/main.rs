@@ -1,6 +1,7 @@
 //! The `rheostat` binary: arguments, wiring, output.
 
 mod agent;
+mod backtest;
 mod demo;
 mod explain;
 mod gpu;
@@ -8,7 +9,9 @@ mod inquiries;
 mod logging;
 mod scaler;
 mod security;
+mod simulate;
 mod stop;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -32,6 +35,10 @@ enum Command {
     Scaler(Box<scaler::ScalerArguments>),
     /// Show the whole path on this machine, without a cluster and without a GPU.
     Demo(Box<demo::DemoArguments>),
+    /// Run one policy on a request trace, and show what it does.
+    Simulate(Box<simulate::SimulateArguments>),
+    /// Score policies on request traces against the least that any of them must spend.
+    Backtest(Box<backtest::BacktestArguments>),
     /// Show this machine's GPUs.
     Gpu(gpu::GpuArguments),
     /// Say why a workload's number is what it is.
@@ -43,12 +50,18 @@ fn main() -> ExitCode {
     let level = match arguments.command {
         Command::Agent(_) | Command::Scaler(_) => "info",
         // What these have to say, they say on their own.
-        Command::Demo(_) | Command::Gpu(_) | Command::Explain(_) => "error",
+        Command::Demo(_)
+        | Command::Gpu(_)
+        | Command::Explain(_)
+        | Command::Simulate(_)
+        | Command::Backtest(_) => "error",
     };
     let outcome = logging::start(&arguments.logging, level).and_then(|()| match arguments.command {
         Command::Agent(arguments) => agent::run(*arguments),
         Command::Scaler(arguments) => scaler::run(*arguments),
         Command::Demo(arguments) => demo::run(*arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Backtest(arguments) => backtest::run(&arguments),
         Command::Gpu(arguments) => gpu::run(&arguments),
         Command::Explain(arguments) => explain::run(arguments),
     });

@@ -1,0 +1,153 @@
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+use rheostat_backtest::{Aims, CaseReport, Report, Row};
+
+/// A report for a terminal.
+pub(crate) fn text(report: &Report) -> String {
+    let mut out = String::new();
+    for case in &report.cases {
+        let _ = writeln!(
+            out,
+            "{}, cold start {} s: {} requests over {}, optimum {:.2} GPU-hours ({})",
+            case.trace,
+            case.cold_start_seconds,
+            case.requests,
+            hours(case.until_seconds - case.scored_from_seconds),
+            case.optimum.gpu_hours,
+            case.optimum.bound
+        );
+        let _ = writeln!(out, "{}\n", table(case));
+    }
+    out.push_str(
+        "* no other is both cheaper and better. x optimum: cost over the least that any policy must spend. Policies \
+         marked (future)\nare told what is to come: bounds, no competitors.\n",
+    );
+    aims(&mut out, &report.aims, report.slo.attainment.0);
+    out
+}
+
+fn table(case: &CaseReport) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "",
+        "policy",
+        "settings",
+        "GPU-h",
+        "x optimum",
+        "of peak",
+        "attained",
+        "TTFT p50",
+        "p99",
+        "ITL p50",
+        "p99",
+        "events",
+        "starting",
+    ]);
+    for row in &case.rows {
+        table.add_row(cells(row));
+    }
+    for column in 3..13 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn cells(row: &Row) -> [String; 13] {
+    let score = &row.score;
+    let future = if row.told_the_future { " (future)" } else { "" };
+    [
+        if row.on_front { "*" } else { "" }.to_owned(),
+        format!("{}{future}", row.policy),
+        row.variant.name().to_owned(),
+        format!("{:.2}", score.gpu_hours),
+        format!("{:.2}", score.over_optimum),
+        format!("{:.0} %", score.of_static_peak * 100.0),
+        format!("{:.2} %", score.attainment * 100.0),
+        seconds(score.ttft_p50_seconds),
+        seconds(score.ttft_p99_seconds),
+        milliseconds(score.itl_p50_seconds),
+        milliseconds(score.itl_p99_seconds),
+        score.scaling_events.to_string(),
+        format!("{:.2}", score.gpu_hours_starting),
+    ]
+}
+
+fn aims(out: &mut String, aims: &Aims, attainment: f64) {
+    if aims.cases.is_empty() {
+        return;
+    }
+    out.push_str("\nHow far ours closes the distance from the best of the others, even tuned in hindsight, to the optimum:\n");
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "trace",
+        "cold start",
+        "best of the others",
+        "GPU-h",
+        "ours",
+        "optimum",
+        "closed",
+    ]);
+    for aim in &aims.cases {
+        let closed = aim
+            .share_closed
+            .map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        let missed = if aim.kept {
+            String::new()
+        } else {
+            format!(
+                " ({:.2} % is below {:.0} %)",
+                aim.ours_attainment * 100.0,
+                attainment * 100.0
+            )
+        };
+        table.add_row([
+            aim.trace.clone(),
+            format!("{} s", aim.cold_start_seconds),
+            format!("{}, {}", aim.best_policy, aim.best_variant.name()),
+            format!("{:.2}", aim.best_gpu_hours),
+            format!("{:.2}{missed}", aim.ours_gpu_hours),
+            format!("{:.2}", aim.optimum_gpu_hours),
+            closed,
+        ]);
+    }
+    let _ = writeln!(out, "{table}");
+    if let Some(mean) = aims.mean_share_closed {
+        let _ = writeln!(
+            out,
+            "mean where the SLO was kept: {:.0} %; missed in {} cases",
+            mean * 100.0,
+            aims.missed
+        );
+    }
+    for one in &aims.dominated_by {
+        let _ = writeln!(
+            out,
+            "better than ours on both: {} ({}) on {}, cold start {} s: {:.2} GPU-h, {:.2} %",
+            one.policy,
+            one.variant.name(),
+            one.trace,
+            one.cold_start_seconds,
+            one.gpu_hours,
+            one.attainment * 100.0
+        );
+    }
+}
+
+fn hours(seconds: f64) -> String {
+    if seconds >= 2.0 * 86_400.0 {
+        format!("{:.1} days", seconds / 86_400.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}
+
+fn seconds(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2} s"))
+}
+
+fn milliseconds(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{:.0} ms", value * 1e3))
+}

@@ -1,0 +1,281 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::{Args, ValueEnum};
+use rheostat_backtest::{Case, Conditions, TracePart};
+use rheostat_policy::parse_duration;
+use rheostat_reading::Ratio;
+use rheostat_simulator::{EngineModel, Mode};
+use rheostat_sizing::Slo;
+use rheostat_trace::{Format, Options, Trace};
+
+/// What is served, by what, and what is to be kept: the same for `simulate` and `backtest`.
+#[derive(Args)]
+pub(crate) struct WorkloadArguments {
+    /// Request traces: CSV of the Azure LLM traces or BurstGPT, ServeGen windows, Mooncake JSONL, counts
+    /// per second, or a range that Prometheus answered; gzip too.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) trace: Vec<PathBuf>,
+    /// Format of the traces, where the content does not tell it.
+    #[arg(long, value_name = "NAME", value_parser = format)]
+    format: Option<Format>,
+    /// Multiplies how many requests come.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    scale: f64,
+    /// Leaves out what comes before, such as 30m or 1d.
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = duration)]
+    from: Duration,
+    /// Leaves out what comes after, since the beginning of the trace; all of it where it is not given. Of
+    /// more than two days, the first teaches and is not scored.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    until: Option<Duration>,
+    /// How a replica serves: a name of the catalogue, or a JSON file with the fields of an engine.
+    #[arg(long, default_value = "llama2-70b-a100-tp4", value_name = "NAME")]
+    engine: String,
+    /// What is to be kept: ttft, itl (mean of a request) and e2e at most, by this part of the requests.
+    #[arg(long, default_value = "ttft=5s,itl=200ms,attainment=99%", value_name = "SLO", value_parser = slo)]
+    pub(crate) slo: Slo,
+    /// Never fewer replicas.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    min_replicas: u32,
+    /// Never more replicas.
+    #[arg(long, default_value_t = 64, value_name = "NUMBER")]
+    max_replicas: u32,
+    /// How exactly replicas are simulated: iteration by iteration, or as a flow, which is faster and right on
+    /// average.
+    #[arg(long, default_value = "fluid", value_name = "MODE")]
+    mode: ModeName,
+    /// The same seed gives the same result.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ModeName {
+    Fluid,
+    Iteration,
+}
+
+impl WorkloadArguments {
+    /// Each trace with each cold start.
+    pub(crate) fn cases(&self, cold_starts: &[Duration]) -> anyhow::Result<Vec<Case>> {
+        let engine = engine(&self.engine)?;
+        let mut cases = Vec::new();
+        for path in &self.trace {
+            let part = Arc::new(self.part(path)?);
+            for &cold_start in cold_starts {
+                let conditions = Conditions {
+                    engine: engine.clone(),
+                    slo: self.slo,
+                    cold_start,
+                    min_replicas: self.min_replicas,
+                    max_replicas: self.max_replicas,
+                    mode: match self.mode {
+                        ModeName::Fluid => Mode::Fluid,
+                        ModeName::Iteration => Mode::Iteration,
+                    },
+                    seed: self.seed,
+                };
+                cases.push(Case::new(Arc::clone(&part), conditions)?);
+            }
+        }
+        Ok(cases)
+    }
+
+    fn part(&self, path: &Path) -> anyhow::Result<TracePart> {
+        let options = Options {
+            format: self.format,
+            seed: self.seed,
+            ..Options::default()
+        };
+        let of = || format!("--trace {}", path.display());
+        let trace = Trace::open(path, &options).with_context(of)?;
+        let until = self.until.unwrap_or_else(|| trace.duration());
+        if self.from >= until {
+            bail!("--from is {:?}; it must be before the end, {until:?}", self.from);
+        }
+        let mut trace = trace.slice(self.from, until);
+        if (self.scale - 1.0).abs() > f64::EPSILON {
+            trace = trace.scaled(self.scale).context("--scale")?;
+        }
+        let name = path
+            .file_name()
+            .map_or_else(|| "trace".into(), |name| name.to_string_lossy());
+        let short = [".gz", ".csv", ".jsonl", ".json", ".txt"]
+            .iter()
+            .fold(name.as_ref(), |name, ending| {
+                name.strip_suffix(ending).unwrap_or(name)
+            });
+        // What is listed ends with its last request; a moment more, so that this one is within.
+        let end = trace.duration() + Duration::from_nanos(1);
+        TracePart::new(short, trace.requests(), end).with_context(of)
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    text.parse()
+        .map_err(|error: rheostat_trace::TraceError| error.to_string())
+}
+
+/// A duration, also in days (`2d`).
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    const LONGEST_DAYS: f64 = 36_500.0;
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<f64>().ok());
+    match days {
+        Some(days) if (0.0..=LONGEST_DAYS).contains(&days) => Ok(Duration::from_secs_f64(days * 86_400.0)),
+        Some(_) => Err(format!("{text} is not from 0d to {LONGEST_DAYS}d")),
+        None => parse_duration(text).ok_or_else(|| {
+            format!("{text:?} is no duration; allowed is such as 500ms, 5s, 2m, 1m30s, 1h or 2d")
+        }),
+    }
+}
+
+/// A cold start.
+pub(crate) fn cold_start(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(24 * 3600);
+    let value = duration(text)?;
+    if value.is_zero() || value > LONGEST {
+        return Err(format!("{text} is not more than 0 s and at most 24 h"));
+    }
+    Ok(value)
+}
+
+/// What is to be kept, such as `ttft=5s,itl=200ms,attainment=99%`.
+fn slo(text: &str) -> Result<Slo, String> {
+    let mut slo = Slo {
+        ttft: None,
+        itl: None,
+        e2e: None,
+        attainment: Ratio(0.99),
+    };
+    let mut seen: Vec<&str> = Vec::new();
+    for part in text.split(',') {
+        let (key, value) = part
+            .split_once('=')
+            .ok_or_else(|| format!("{part:?} is not KEY=VALUE"))?;
+        if seen.contains(&key) {
+            return Err(format!("{key} is given twice"));
+        }
+        seen.push(key);
+        let latency = || match duration(value) {
+            Ok(value) if !value.is_zero() => Ok(Some(value)),
+            Ok(_) => Err(format!("{key} is {value}; allowed is a duration above 0")),
+            Err(error) => Err(format!("{key}: {error}")),
+        };
+        match key {
+            "ttft" => slo.ttft = latency()?,
+            "itl" => slo.itl = latency()?,
+            "e2e" => slo.e2e = latency()?,
+            "attainment" => slo.attainment = attainment(value)?,
+            _ => {
+                return Err(format!(
+                    "{key} is not known; allowed is one of ttft, itl, e2e, attainment"
+                ));
+            }
+        }
+    }
+    if slo.ttft.or(slo.itl).or(slo.e2e).is_none() {
+        return Err("at least one of ttft, itl and e2e is needed".to_owned());
+    }
+    Ok(slo)
+}
+
+fn attainment(text: &str) -> Result<Ratio, String> {
+    let wrong = || format!("attainment is {text:?}; allowed is more than 0 and less than 1, or such as 99%");
+    let value = match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<f64>().map_err(|_| wrong())? / 100.0,
+        None => text.parse::<f64>().map_err(|_| wrong())?,
+    };
+    if value > 0.0 && value < 1.0 {
+        Ok(Ratio(value))
+    } else {
+        Err(wrong())
+    }
+}
+
+fn engine(name: &str) -> anyhow::Result<EngineModel> {
+    if let Some(engine) = EngineModel::named(name) {
+        return Ok(engine);
+    }
+    let path = Path::new(name);
+    if path.extension().is_none_or(|extension| extension != "json") {
+        let names: Vec<_> = EngineModel::catalogue()
+            .map(|engine| engine.name.to_string())
+            .collect();
+        bail!(
+            "--engine is {name:?}; allowed is one of {}, or a JSON file",
+            names.join(", ")
+        );
+    }
+    let text = read_bounded(path).with_context(|| format!("--engine {name}"))?;
+    let engine: EngineModel =
+        serde_json::from_str(&text).map_err(|error| anyhow!("--engine {name}: {error}"))?;
+    engine.check().with_context(|| format!("--engine {name}"))?;
+    Ok(engine)
+}
+
+/// A small text file.
+pub(crate) fn read_bounded(path: &Path) -> anyhow::Result<String> {
+    use std::io::Read as _;
+    const MOST_BYTES: u64 = 1 << 20;
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_BYTES {
+        bail!("it is longer than {MOST_BYTES} bytes");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_slo_is_read() {
+        let read = slo("ttft=5s,itl=200ms,attainment=99.5%").unwrap();
+        assert_eq!(
+            read,
+            Slo {
+                ttft: Some(Duration::from_secs(5)),
+                itl: Some(Duration::from_millis(200)),
+                e2e: None,
+                attainment: Ratio(0.995)
+            }
+        );
+        assert_eq!(slo("e2e=1m").unwrap().attainment, Ratio(0.99));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_slo_is_said() {
+        for (text, says) in [
+            ("ttft", "\"ttft\" is not KEY=VALUE"),
+            (
+                "tbt=1s",
+                "tbt is not known; allowed is one of ttft, itl, e2e, attainment",
+            ),
+            ("ttft=5", "ttft: \"5\" is no duration; allowed is such as 500ms"),
+            ("ttft=0s", "ttft is 0s; allowed is a duration above 0"),
+            ("ttft=5s,ttft=6s", "ttft is given twice"),
+            ("attainment=99%", "at least one of ttft, itl and e2e is needed"),
+            (
+                "ttft=5s,attainment=100%",
+                "attainment is \"100%\"; allowed is more than 0 and less than 1",
+            ),
+            ("ttft=5s,attainment=NaN", "attainment is \"NaN\""),
+        ] {
+            let error = slo(text).unwrap_err();
+            assert!(error.starts_with(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn days_are_durations() {
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("-1d").is_err() && duration("NaNd").is_err() && duration("1e9d").is_err());
+        assert!(cold_start("0s").is_err() && cold_start("2d").is_err());
+    }
+}

@@ -33,7 +33,7 @@ enum Name {
 
 /// Runs the benchmark; its figures go to `bench/NAME.json` in cargo's target directory.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
-    let programs = build()?;
+    let programs = build(&["rheostat-bench", "rheostat"])?;
     let program = |name: &str| {
         let found = programs
             .iter()
@@ -83,25 +83,19 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the benchmarks and `rheostat`, and gives the paths of all programs.
-fn build() -> Result<Vec<PathBuf>> {
+/// Builds the programs of `packages` as users get them, and gives the paths of all of them.
+pub(crate) fn build(packages: &[&str]) -> Result<Vec<PathBuf>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let named = packages.iter().flat_map(|package| ["--package", package]);
     let output = Command::new(cargo)
         .current_dir(root())
-        .args([
-            "build",
-            "--locked",
-            "--release",
-            "--package",
-            "rheostat-bench",
-            "--package",
-            "rheostat",
-        ])
+        .args(["build", "--locked", "--release"])
+        .args(named)
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
         .context("cargo cannot be started")?;
-    ensure!(output.status.success(), "the benchmarks do not build");
+    ensure!(output.status.success(), "{} do not build", packages.join(", "));
     let messages = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
     let messages = messages
         .lines()

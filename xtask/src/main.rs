@@ -14,6 +14,7 @@ mod nvml_clients;
 mod prometheus;
 mod promtext;
 mod proto;
+mod scoreboard;
 
 #[derive(Parser)]
 #[command(about = "Every developer and CI task")]
@@ -36,6 +37,8 @@ enum Task {
     PromtextOracle(promtext::OracleArguments),
     /// Run the Prometheus source's test against Debian's Prometheus.
     Prometheus,
+    /// Score every policy on real traces and write docs/scoreboard.md.
+    Scoreboard(scoreboard::ScoreboardArguments),
     /// Make the Rust code of the gRPC services anew from the .proto files.
     Proto,
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::NvmlClients => nvml_clients::run(),
         Task::PromtextOracle(arguments) => promtext::run(&arguments),
         Task::Prometheus => prometheus::run(),
+        Task::Scoreboard(arguments) => scoreboard::run(&arguments),
         Task::Proto => proto::generate(),
     };
     match outcome {

@@ -1,0 +1,140 @@
+//! Runs the backtest over real traces and writes its scores where people read them.
+
+mod page;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use rheostat_backtest::{Aims, Report};
+
+use crate::{bench, root};
+
+/// `cargo xtask scoreboard`.
+#[derive(Args)]
+pub(crate) struct ScoreboardArguments {
+    /// The folder with the traces (docs/scoreboard.md says which, and where they come from).
+    #[arg(long, env = "RHEOSTAT_TRACES", value_name = "FOLDER")]
+    traces: PathBuf,
+    /// Runs of one search on a trace of an hour; longer ones get fewer. 0 scores defaults only.
+    #[arg(long, default_value_t = 60, value_name = "RUNS")]
+    tune: usize,
+    /// Keep results in this folder, and go on from those that are there already.
+    #[arg(long, value_name = "FOLDER")]
+    resume: Option<PathBuf>,
+    /// Also write the HTML reports here.
+    #[arg(long, value_name = "FOLDER")]
+    html: Option<PathBuf>,
+}
+
+/// Traces that are run alike.
+pub(crate) struct Group {
+    /// Names it in files.
+    name: &'static str,
+    /// Its files.
+    files: &'static [&'static str],
+    /// Options of `rheostat backtest`.
+    options: &'static [&'static str],
+    /// What the options are for.
+    why: &'static str,
+    /// The search gets this part of the runs.
+    part: f64,
+}
+
+const GROUPS: [Group; 2] = [
+    Group {
+        name: "hours",
+        files: &["azure-llm-2023-code.csv", "azure-llm-2023-conv.csv"],
+        options: &[],
+        why: "An hour each, as it was. Searches for settings on one half and runs the other with them.",
+        part: 1.0,
+    },
+    Group {
+        name: "days",
+        files: &["servegen-language-m-small.csv.gz"],
+        options: &["--scale", "0.0035", "--until", "3d"],
+        why: "The first three days of ServeGen's m-small with 0.35 % of its requests, which leaves about 4 a second: \
+              the whole would need thousands of GPUs, and as many hours to search settings for. The first day \
+              teaches and is not scored. Searches get a fifth of the runs.",
+        part: 0.2,
+    },
+];
+
+/// The conditions of all of it.
+const CONDITIONS: [&str; 10] = [
+    "--engine",
+    "llama2-70b-a100-tp4",
+    "--slo",
+    "ttft=5s,itl=200ms,attainment=99%",
+    "--cold-start",
+    "60s,180s,600s",
+    "--max-replicas",
+    "64",
+    "--mode",
+    "fluid",
+];
+
+/// Writes docs/scoreboard.md.
+pub(crate) fn run(arguments: &ScoreboardArguments) -> Result<()> {
+    let programs = bench::build(&["rheostat"])?;
+    let rheostat = programs
+        .iter()
+        .find(|program| program.file_stem().is_some_and(|stem| stem == "rheostat"))
+        .context("cargo built no rheostat")?;
+    let folder = rheostat
+        .parent()
+        .and_then(Path::parent)
+        .context("the program is in no folder")?
+        .join("scoreboard");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let mut all: Option<Report> = None;
+    for group in &GROUPS {
+        let report = score(rheostat, group, arguments, &folder)?;
+        match &mut all {
+            None => all = Some(report),
+            Some(all) => all.cases.extend(report.cases),
+        }
+    }
+    let mut report = all.context("no traces")?;
+    report.aims = Aims::new(&report.cases, report.slo.attainment.0);
+    let path = root().join("docs/scoreboard.md");
+    std::fs::write(&path, page::text(&report, &GROUPS, arguments.tune))
+        .with_context(|| path.display().to_string())?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+fn score(rheostat: &Path, group: &Group, arguments: &ScoreboardArguments, folder: &Path) -> Result<Report> {
+    let json = folder.join(group.name).with_extension("json");
+    let mut command = Command::new(rheostat);
+    command.arg("backtest").arg("--trace");
+    command.args(group.files.iter().map(|file| arguments.traces.join(file)));
+    command.args(CONDITIONS).args(group.options);
+    command
+        .arg("--tune")
+        .arg(runs(arguments.tune, group).to_string())
+        .arg("--json")
+        .arg(&json);
+    if let Some(resume) = &arguments.resume {
+        command.arg("--resume").arg(resume);
+    }
+    if let Some(html) = &arguments.html {
+        std::fs::create_dir_all(html).with_context(|| html.display().to_string())?;
+        command
+            .arg("--html")
+            .arg(html.join(group.name).with_extension("html"));
+    }
+    let status = command.status().context("rheostat cannot be started")?;
+    ensure!(
+        status.success(),
+        "rheostat backtest did not run to its end (see above)"
+    );
+    let text = std::fs::read(&json).with_context(|| json.display().to_string())?;
+    serde_json::from_slice(&text).with_context(|| json.display().to_string())
+}
+
+/// Runs of one search.
+fn runs(tune: usize, group: &Group) -> usize {
+    (tune as f64 * group.part).ceil() as usize
+}

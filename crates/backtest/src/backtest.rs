@@ -185,12 +185,15 @@ impl Runner<'_> {
         Ok(vec![elsewhere, hindsight])
     }
 
-    /// What a search tries: replica counts that make sense for this load, not up to the limit that it never
-    /// comes near.
+    /// What a search tries: floors and caps up to somewhat more than the worst burst keeps busy, and not only
+    /// those between which the limit leaves gaps. A static level is found by bisection, whatever the limit.
     fn candidates(&self, baseline: &Baseline) -> Result<Baseline, BaselineError> {
         let most = self.case.conditions.max_replicas;
+        if baseline.name == STATIC {
+            return rheostat_baselines::find(STATIC, &self.case.context);
+        }
         let context = Context {
-            max_replicas: (self.case.peak() * 2).clamp(4.min(most), most),
+            max_replicas: (self.case.burst() * 3 / 2).clamp(4.min(most), most),
             ..self.case.context.clone()
         };
         rheostat_baselines::find(baseline.name, &context)

@@ -46,6 +46,8 @@ pub struct Case {
     pub optimum: Optimum,
     /// See [`Self::peak`].
     peak: u32,
+    /// See [`Self::burst`].
+    burst: u32,
 }
 
 /// What the load needs for a while.
@@ -78,13 +80,19 @@ pub enum CaseError {
     },
 }
 
-/// Every policy begins with what the busiest minute of this time needs, so that none is judged by how it was
-/// switched on. Longer would give away a rise that comes later.
+/// Every policy begins with what the worst burst of this time needs, or of the time that a first start takes
+/// where that is longer: with less, not even one that is told the future keeps the SLO at the beginning, and
+/// all are judged by how they were switched on. Longer would give away a rise that comes later.
 const FIRST: Duration = Duration::from_secs(300);
 
-/// Over what time the demand of the beginning and the peak is averaged: of a shorter one, chance makes more
-/// than load does.
+/// What passes between a need and a replica's being asked for: a poll of KEDA's and a sync of the HPA.
+const ASKING: Duration = Duration::from_secs(60);
+
+/// Over what time the peak of a static fleet is averaged, and the longest that a burst is looked for in.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Bursts are not looked for in shorter times: of those, one long prompt makes one.
+const SHORTEST_BURST: Duration = Duration::from_secs(1);
 
 /// What the future is told in: fine enough for bursts that matter to a time to the first token of seconds.
 const FORESIGHT_BIN: Duration = Duration::from_secs(1);
@@ -114,8 +122,15 @@ impl Case {
         }
         let each = replica_seconds(&trace, &conditions);
         let by_minute = bins(&trace, &each, MINUTE);
-        let first = (FIRST.as_secs() / MINUTE.as_secs()) as usize;
-        let busiest = busiest_of(by_minute.get(..first).unwrap_or(&by_minute));
+        let patience = conditions
+            .slo
+            .ttft
+            .unwrap_or(MINUTE)
+            .clamp(SHORTEST_BURST, MINUTE);
+        let by_patience = bins(&trace, &each, patience);
+        let first = FIRST.max(conditions.cold_start + ASKING);
+        let first = (first.as_secs_f64() / patience.as_secs_f64()).ceil() as usize;
+        let busiest = busiest_of(by_patience.get(..first).unwrap_or(&by_patience));
         let (least, most) = (conditions.min_replicas.max(1), conditions.max_replicas);
         let warm = (busiest.ceil() as u32).clamp(least.min(most), most);
         let optimum = optimum(&trace, &conditions, warm);
@@ -148,6 +163,7 @@ impl Case {
             demand: demand.collect(),
             optimum,
             peak: (busiest_of(&by_minute).ceil() as u32).clamp(1, most),
+            burst: (busiest_of(&by_patience).ceil() as u32).clamp(1, most),
             trace,
             conditions,
         })
@@ -157,6 +173,13 @@ impl Case {
     #[must_use]
     pub const fn peak(&self) -> u32 {
         self.peak
+    }
+
+    /// Replicas that the busiest moment keeps busy, rounded up: of a time as long as a request may wait for
+    /// its first token. More than that are of no use to anybody.
+    #[must_use]
+    pub const fn burst(&self) -> u32 {
+        self.burst
     }
 
     /// GPU-hours of one replica over what is scored.

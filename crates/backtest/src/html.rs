@@ -65,7 +65,7 @@ fn conditions(page: &mut String, report: &Report) {
     .collect();
     let _ = writeln!(
         page,
-        "<p>Engine <b>{}</b>, {} to {} replicas, simulated {}. To be kept by {:.4} % of the requests: {}.</p>",
+        "<p>Engine <b>{}</b>, {} to {} replicas, simulated {}. To be kept by {} % of the requests: {}.</p>",
         escape(&report.engine),
         report.min_replicas,
         report.max_replicas,
@@ -73,7 +73,7 @@ fn conditions(page: &mut String, report: &Report) {
             rheostat_simulator::Mode::Iteration => "iteration by iteration",
             rheostat_simulator::Mode::Fluid => "as a flow",
         },
-        slo.attainment.0 * 100.0,
+        rounded(slo.attainment.0 * 100.0),
         escape(&promised.join(", "))
     );
     page.push_str(
@@ -107,6 +107,7 @@ fn aims(page: &mut String, aims: &Aims, report: &Report) {
     for aim in &aims.cases {
         let closed = aim
             .share_closed
+            .filter(|_| aim.kept)
             .map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
         let _ = writeln!(
             page,
@@ -128,7 +129,9 @@ fn aims(page: &mut String, aims: &Aims, report: &Report) {
     if !aims.dominated_by.is_empty() {
         let _ = writeln!(
             page,
-            "<p class=\"bad\">Cheaper than ours and better, of {} rows:</p><ul>",
+            "<details><summary class=\"bad\">{} of {} others, with one setting or another, are cheaper than ours and \
+             keep the SLO more often</summary><ul>",
+            aims.dominated_by.len(),
             report.cases.iter().map(|case| case.rows.len()).sum::<usize>()
         );
         for one in &aims.dominated_by {
@@ -143,7 +146,7 @@ fn aims(page: &mut String, aims: &Aims, report: &Report) {
                 one.attainment * 100.0
             );
         }
-        page.push_str("</ul>\n");
+        page.push_str("</ul></details>\n");
     }
 }
 
@@ -314,4 +317,9 @@ fn decisions(report: &Report) -> serde_json::Value {
         json!(rows)
     };
     report.cases.iter().map(of_case).collect()
+}
+
+/// Without the last digits of the arithmetic, so that 0.99 is 99 %.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
 }

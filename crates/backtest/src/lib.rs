@@ -6,7 +6,7 @@
 //! The rules are the same for all. Every policy starts warm, with the replicas that the first minutes need.
 //! The first day of a long trace teaches and is not scored. Requests that wait at the end are late. Replicas
 //! are paid for from when they are asked for. The cost is divided by a bound that holds for the SLO, so that
-//! nobody can come out below 1.
+//! nobody who keeps it can come out below 1.
 
 mod aims;
 mod backtest;

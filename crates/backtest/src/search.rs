@@ -9,6 +9,8 @@ pub(crate) struct Grid {
     pub(crate) sizes: Vec<usize>,
     /// The first point: the defaults.
     pub(crate) start: Vec<usize>,
+    /// This parameter is set before the others; they are set in their order where it is `None`.
+    pub(crate) first: Option<usize>,
 }
 
 /// What was evaluated, so that nothing is evaluated twice, also by several searches of one grid.
@@ -93,7 +95,7 @@ pub(crate) fn coordinate_descent<T, E>(
     };
     loop {
         let before = best.clone();
-        for parameter in 0..grid.sizes.len() {
+        for parameter in grid.order() {
             for value in near_first(grid.sizes[parameter], best[parameter]) {
                 let mut point = best.clone();
                 point[parameter] = value;
@@ -113,6 +115,14 @@ pub(crate) fn coordinate_descent<T, E>(
         if best == before {
             return Ok(best);
         }
+    }
+}
+
+impl Grid {
+    /// Parameters in the order in which they are set.
+    fn order(&self) -> impl Iterator<Item = usize> {
+        let others = (0..self.sizes.len()).filter(|place| Some(*place) != self.first);
+        self.first.into_iter().chain(others)
     }
 }
 
@@ -187,6 +197,7 @@ mod tests {
         let grid = Grid {
             sizes: vec![9, 7, 5],
             start: vec![0, 0, 0],
+            first: None,
         };
         let bowl = |point: &[usize]| -> Result<f64, Infallible> {
             let distance = |place: usize, bottom: f64| (place as f64 - bottom).powi(2);
@@ -204,6 +215,7 @@ mod tests {
         let grid = Grid {
             sizes: vec![6, 6],
             start: vec![0, 0],
+            first: None,
         };
         let valley = |point: &[usize]| -> Result<f64, Infallible> {
             let (x, y) = (point[0] as f64, point[1] as f64);
@@ -218,6 +230,7 @@ mod tests {
         let grid = Grid {
             sizes: vec![50, 50],
             start: vec![25, 25],
+            first: None,
         };
         let mut count = 0;
         let mut evaluated = Evaluated::default();
@@ -248,10 +261,35 @@ mod tests {
     }
 
     #[test]
+    fn a_parameter_that_is_set_first_leads_elsewhere() {
+        // Two bowls: which one is found depends on what is moved first.
+        let of = |first| {
+            let grid = Grid {
+                sizes: vec![2, 2],
+                start: vec![0, 0],
+                first,
+            };
+            let bowls = |point: &[usize]| -> Result<i32, Infallible> {
+                Ok(match point {
+                    [0, 0] => 3,
+                    [1, 0] => 2,
+                    [0, 1] => 1,
+                    _ => 4,
+                })
+            };
+            let better = |one: &i32, other: &i32| one < other;
+            let Ok(best) = coordinate_descent(&grid, &mut Evaluated::default(), 3, bowls, better);
+            best
+        };
+        assert_eq!((of(None), of(Some(1))), (vec![1, 0], vec![0, 1]));
+    }
+
+    #[test]
     fn an_error_ends_the_search() {
         let grid = Grid {
             sizes: vec![3],
             start: vec![0],
+            first: None,
         };
         let broken = |point: &[usize]| if point[0] == 1 { Err("broken") } else { Ok(0.0) };
         assert_eq!(
@@ -266,7 +304,7 @@ mod tests {
             bottoms in prop::collection::vec(0_usize..6, 1..5),
             start in prop::collection::vec(0_usize..6, 5),
         ) {
-            let grid = Grid { sizes: vec![6; bottoms.len()], start: start[..bottoms.len()].to_vec() };
+            let grid = Grid { sizes: vec![6; bottoms.len()], start: start[..bottoms.len()].to_vec(), first: None };
             let value = |point: &[usize]| -> Result<usize, Infallible> {
                 Ok(point.iter().zip(&bottoms).map(|(place, bottom)| place.abs_diff(*bottom)).sum())
             };

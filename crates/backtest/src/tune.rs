@@ -36,6 +36,13 @@ pub(crate) fn tune(
     let grid = Grid {
         sizes: axes.iter().map(|axis| axis.values.len()).collect(),
         start: axes.iter().map(|axis| axis.default).collect(),
+        first: None,
+    };
+    // Where the defaults are far from keeping the SLO, a search may end before it comes to a floor that does;
+    // where it begins with the floor, it may never learn what the rest is good for. So both are tried.
+    let floor_first = Grid {
+        first: axes.iter().position(|axis| axis.name == FLOOR),
+        ..grid.clone()
     };
     let mut evaluated = Evaluated::default();
     let mut best_by = |of: fn(&Outcome) -> &Tally, most: usize| {
@@ -53,7 +60,14 @@ pub(crate) fn tune(
             [only] if only.name == STATIC => bisect(only, &mut evaluated, try_one, |outcome| {
                 outcome.is_some_and(|outcome| of(outcome).attainment().0 >= attainment.0)
             })?,
-            _ => coordinate_descent(&grid, &mut evaluated, most, try_one, better)?,
+            _ => {
+                let one = coordinate_descent(&grid, &mut evaluated, most, try_one, better)?;
+                let other = coordinate_descent(&floor_first, &mut evaluated, most / 3, try_one, better)?;
+                match (evaluated.get(&one), evaluated.get(&other)) {
+                    (Some(first), Some(second)) if better(second, first) => other,
+                    _ => one,
+                }
+            }
         };
         let outcome = evaluated.get(&point).cloned().flatten();
         Ok::<_, EvaluationError>(outcome.map(|outcome| (settings(&axes, &point), outcome)))
@@ -79,6 +93,9 @@ pub(crate) fn tune(
 /// The parameter of a static level: the lowest that keeps the SLO is found by bisection, since more replicas
 /// never keep it worse.
 const STATIC: &str = "replicas";
+
+/// The parameter below which no baseline goes.
+const FLOOR: &str = "floor";
 
 fn bisect<E>(
     axis: &Axis,

@@ -1,4 +1,5 @@
 //! A whole backtest on a small trace: what it scores, that it goes on where it was, what its files hold.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -271,7 +272,7 @@ fn balanced(page: &str) {
         let tag = &rest[begin + 1..end];
         rest = &rest[end + 1..];
         if let Some(name) = tag.strip_prefix('/') {
-            assert_eq!(open.pop(), Some(name), "before {:.80}", rest);
+            assert_eq!(open.pop(), Some(name), "before {rest:.80}");
         } else if !tag.ends_with('/') {
             let name = tag.split_whitespace().next().unwrap();
             open.push(name);

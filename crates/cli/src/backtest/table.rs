@@ -93,6 +93,7 @@ fn aims(out: &mut String, aims: &Aims, attainment: f64) {
     for aim in &aims.cases {
         let closed = aim
             .share_closed
+            .filter(|_| aim.kept)
             .map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0));
         let missed = if aim.kept {
             String::new()
@@ -122,7 +123,7 @@ fn aims(out: &mut String, aims: &Aims, attainment: f64) {
             aims.missed
         );
     }
-    for one in &aims.dominated_by {
+    for one in aims.dominated_by.iter().take(MOST_DOMINANCES) {
         let _ = writeln!(
             out,
             "better than ours on both: {} ({}) on {}, cold start {} s: {:.2} GPU-h, {:.2} %",
@@ -134,7 +135,14 @@ fn aims(out: &mut String, aims: &Aims, attainment: f64) {
             one.attainment * 100.0
         );
     }
+    let more = aims.dominated_by.len().saturating_sub(MOST_DOMINANCES);
+    if more > 0 {
+        let _ = writeln!(out, "and {more} more, which --json and --html list");
+    }
 }
+
+/// A terminal shows no more of them at once.
+const MOST_DOMINANCES: usize = 10;
 
 fn hours(seconds: f64) -> String {
     if seconds >= 2.0 * 86_400.0 {

@@ -13,6 +13,7 @@ mod intent;
 mod ledger;
 mod limits;
 mod moment;
+mod objective;
 mod observation;
 mod price;
 mod residuals;
@@ -22,6 +23,7 @@ mod shadow;
 mod share;
 mod sizer;
 mod sliding;
+mod steps;
 
 pub use capacity::Capacity;
 pub use cold_start::{ColdStart, StageTime, StartStage};

@@ -1,11 +1,10 @@
 use std::time::Duration;
 
-use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
+use rheostat_reading::{Count, PerSecond, Ratio, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::capacity::{Capacity, ReplicaCapacity, UsableBound, slo_of, within};
+use crate::capacity::{Capacity, ReplicaCapacity, slo_of};
 use crate::cold_start::ColdStart;
-use crate::cost::Lengths;
 use crate::decision::{Decision, Figures, Outcome, StepKind};
 use crate::demand::{Demand, Seen};
 use crate::forecast::Forecast;
@@ -13,11 +12,13 @@ use crate::intent::{Intent, Objective, Part};
 use crate::ledger::Ledger;
 use crate::limits::{Bounded, bind};
 use crate::moment::{Moment, STEP};
-use crate::observation::{Observation, Stage};
+use crate::objective::{allowed, capacity_in_words, demand, patience, replica, weight};
+use crate::observation::Observation;
 use crate::price::Price;
 use crate::residuals::Residuals;
 use crate::rules::{Advice, Came, Rules};
 use crate::season::Season;
+use crate::steps::{backlog, consolidate, rounded};
 
 /// Decides how many replicas a workload needs. A plain value: it can be saved, restored and replayed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,23 +84,6 @@ const LONGEST_STEP: Duration = Duration::from_secs(30);
 /// A workload that was only just met keeps its size for at least so long: what it is needed for is not
 /// known yet.
 const YOUNG: Duration = Duration::from_secs(600);
-
-/// Weighted advice is rounded up from here.
-const ROUND_UP_FROM: f64 = 0.5;
-
-/// Advice falls to a whole number only once it lies no more than this above it.
-const ROUND_DOWN_TO: f64 = 0.1;
-
-/// The part of the lateness that is allowed which is aimed at: what is aimed at in full is missed half of
-/// the time.
-const AIM: f64 = 0.8;
-
-/// Requests may wait for no longer than this, whatever the objective says, in seconds: the bounds of what
-/// a queue in front of an engine is modelled for.
-const PATIENCE: (f64, f64) = (2.0, 60.0);
-
-/// The part of the requests that must be served in time where the objective names none.
-const USUAL_ATTAINMENT: f64 = 0.99;
 
 impl Sizer {
     /// Of a workload that has not been seen yet.
@@ -491,209 +475,6 @@ impl Mind {
                 bounded.at_least(1, StepKind::Zero, || "the last replica is kept".to_owned());
                 true
             }
-        }
-    }
-}
-
-/// The advice as a whole number: up from half a replica, down only once nearly a whole one is too many, so
-/// that advice between two numbers does not make it swing.
-fn rounded(now: u32, advice: f64) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let whole = |least_part: f64| (advice - least_part).ceil().max(0.0) as u32;
-    let (up, down) = (whole(ROUND_UP_FROM), whole(ROUND_DOWN_TO));
-    if up > now { up } else { down.min(now) }
-}
-
-/// Replicas for what waits already, where it would still be there when they serve.
-fn backlog(
-    bounded: &mut Bounded,
-    seen: &Observation,
-    found: &Seen,
-    replica: ReplicaCapacity,
-    horizon: Duration,
-    demand: f64,
-) {
-    if found.waiting <= 0.0 {
-        return;
-    }
-    // Replica-seconds of usable time.
-    let waiting = found.waiting * replica.work / replica.usable;
-    let serving = f64::from(found.ready);
-    let left = waiting - (serving - demand).max(0.0) * horizon.as_secs_f64()
-        + (demand - serving).max(0.0) * horizon.as_secs_f64();
-    if left <= 0.0 {
-        return;
-    }
-    // Drained within the time of one more start: sooner would pay for replicas that are not needed longer.
-    let more = left / horizon.as_secs_f64().max(30.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let needed = (demand + more - 1e-9).ceil().max(0.0) as u32;
-    // Not more than twice what is there for a queue alone: what it says of the work is a guess.
-    let needed = needed.min(2 * seen.replicas.max(1));
-    bounded.at_least(needed, StepKind::Backlog, || {
-        format!(
-            "{:.0} requests wait, and would still when more replicas serve",
-            found.waiting
-        )
-    });
-}
-
-/// Whether fewer replicas than there are would still do.
-fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &Seen, lately: f64) {
-    if bounded.replicas >= seen.replicas {
-        return;
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let needed = (lately - 1e-9).ceil().max(0.0) as u32;
-    bounded.at_least(needed.min(seen.replicas), StepKind::Consolidation, || {
-        format!("{lately:.2} were needed within the time of a start: fewer than {needed} would not do")
-    });
-    // Replicas that start are what the load before asked for; the ready ones carry it alone.
-    let starting = seen
-        .pods
-        .iter()
-        .filter(|pod| matches!(pod.stage, Stage::Pending | Stage::Starting))
-        .count();
-    if found.ready > 0 && starting > 0 {
-        bounded.at_least(found.ready.min(seen.replicas), StepKind::Consolidation, || {
-            "what starts goes before what serves".to_owned()
-        });
-    }
-}
-
-/// The part of the requests that may be late.
-fn allowed(intent: &Intent) -> f64 {
-    let attainment = slo_of(&intent.objective).map_or(USUAL_ATTAINMENT, |slo| slo.attainment.0);
-    (AIM * (1.0 - attainment)).clamp(1e-4, 0.5)
-}
-
-/// What is there to do, in replicas at full use within the objective; `None` where it is not known.
-fn demand(intent: &Intent, found: &Seen, replica: ReplicaCapacity) -> Option<f64> {
-    if found.ready > 0 && found.known == 0 && !matches!(intent.objective, Objective::Utilization(_)) {
-        return None;
-    }
-    match intent.objective {
-        Objective::Slo(_) => Some(found.rate * replica.work / replica.usable),
-        Objective::Concurrency(each) => Some(found.in_flight / each.max(1e-9)),
-        Objective::Utilization(Ratio(target)) => match found.busy {
-            Some(busy) => Some(busy / target.max(1e-9)),
-            None => (found.ready == 0).then_some(0.0),
-        },
-    }
-}
-
-/// What weighs a moment: its requests.
-fn weight(intent: &Intent, found: &Seen) -> f64 {
-    match intent.objective {
-        Objective::Slo(_) => found.rate,
-        Objective::Concurrency(_) => found.in_flight,
-        Objective::Utilization(_) => found.busy.unwrap_or(0.0),
-    }
-}
-
-/// How long work may wait, in seconds: what the first token may take, and what an answer may be slowed down.
-fn patience(intent: &Intent, lengths: Lengths) -> f64 {
-    let Some(slo) = slo_of(&intent.objective) else {
-        return PATIENCE.0 * 5.0;
-    };
-    let first = slo.ttft.or(slo.e2e).map_or(0.0, |limit| limit.as_secs_f64());
-    let answer = slo.itl.map_or(0.0, |limit| lengths.output * limit.as_secs_f64());
-    (first + answer * ANSWER_SLACK).clamp(PATIENCE.0, PATIENCE.1)
-}
-
-/// The part of an answer's longest time by which its work can be put off: the mean of the time between two
-/// tokens is what counts, so that a slow half is made up for by a fast one.
-const ANSWER_SLACK: f64 = 0.25;
-
-/// What a replica can do for what comes.
-fn replica(capacity: &Capacity, intent: &Intent, seen: &Observation, found: &Seen) -> ReplicaCapacity {
-    let shape = &intent.replica;
-    let hardware = seen
-        .pods
-        .iter()
-        .find(|pod| pod.stage == Stage::Ready)
-        .or_else(|| seen.pods.first());
-    // At zero, what was there before tells what will be there again.
-    let hardware = hardware.map(|pod| pod.hardware.as_ref());
-    let hardware = hardware.or_else(|| capacity.usual_hardware()).unwrap_or_default();
-    let (model, confidence) = capacity.model(hardware, shape.gpus, shape.parameters);
-    let lengths = match intent.role.map(|role| role.part) {
-        Some(Part::Prefill) => Lengths {
-            output: 1.0,
-            ..found.lengths
-        },
-        Some(Part::Decode) => Lengths {
-            prompt: 0.0,
-            ..found.lengths
-        },
-        None => found.lengths,
-    };
-    match slo_of(&intent.objective) {
-        Some(slo) => within(
-            model,
-            confidence,
-            slo,
-            lengths,
-            LONG_PROMPT * lengths.prompt,
-            found.room,
-        ),
-        None => ReplicaCapacity {
-            work: model.work(lengths).max(1e-9),
-            usable: 1.0,
-            confidence,
-            bound: UsableBound::Queueing,
-        },
-    }
-}
-
-/// Long prompts are so many times the mean (the 95th percentile of a log-normal of the public traces'
-/// spread lies around it).
-const LONG_PROMPT: f64 = 3.0;
-
-fn capacity_in_words(replica: ReplicaCapacity, found: &Seen) -> String {
-    let bound = match replica.bound {
-        UsableBound::Itl => "the time between two tokens",
-        UsableBound::Ttft => "the time to the first token",
-        UsableBound::E2e => "the time of a whole request",
-        UsableBound::Places => "the places in the batch",
-        UsableBound::Kv => "the KV cache",
-        UsableBound::Queueing => "queueing alone",
-    };
-    format!(
-        "a replica serves {:.2} requests of {:.0} + {:.0} tokens a second: {} of work each, of which {:.0} % \
-         of the time may be used, bound by {bound} (sure to {:.0} %)",
-        replica.usable / replica.work,
-        found.lengths.prompt,
-        found.lengths.output,
-        Seconds(replica.work).in_words(),
-        100.0 * replica.usable,
-        100.0 * replica.confidence
-    )
-}
-
-/// Seconds for a person.
-trait InWords {
-    fn in_words(&self) -> String;
-}
-
-impl InWords for Seconds {
-    fn in_words(&self) -> String {
-        if self.0 < 1.0 {
-            format!("{:.0} ms", 1000.0 * self.0)
-        } else {
-            format!("{:.1} s", self.0)
         }
     }
 }

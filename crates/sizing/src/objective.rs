@@ -1,0 +1,148 @@
+use rheostat_reading::{Ratio, Seconds};
+
+use crate::capacity::{Capacity, ReplicaCapacity, UsableBound, slo_of, within};
+use crate::cost::Lengths;
+use crate::demand::Seen;
+use crate::intent::{Intent, Objective, Part};
+use crate::observation::{Observation, Stage};
+
+/// The part of the lateness that is allowed which is aimed at: what is aimed at in full is missed half of
+/// the time.
+const AIM: f64 = 0.8;
+
+/// Requests may wait for no longer than this, whatever the objective says, in seconds: the bounds of what
+/// a queue in front of an engine is modelled for.
+const PATIENCE: (f64, f64) = (2.0, 60.0);
+
+/// The part of the requests that must be served in time where the objective names none.
+const USUAL_ATTAINMENT: f64 = 0.99;
+
+/// The part of the requests that may be late.
+pub(crate) fn allowed(intent: &Intent) -> f64 {
+    let attainment = slo_of(&intent.objective).map_or(USUAL_ATTAINMENT, |slo| slo.attainment.0);
+    (AIM * (1.0 - attainment)).clamp(1e-4, 0.5)
+}
+
+/// What is there to do, in replicas at full use within the objective; `None` where it is not known.
+pub(crate) fn demand(intent: &Intent, found: &Seen, replica: ReplicaCapacity) -> Option<f64> {
+    if found.ready > 0 && found.known == 0 && !matches!(intent.objective, Objective::Utilization(_)) {
+        return None;
+    }
+    match intent.objective {
+        Objective::Slo(_) => Some(found.rate * replica.work / replica.usable),
+        Objective::Concurrency(each) => Some(found.in_flight / each.max(1e-9)),
+        Objective::Utilization(Ratio(target)) => match found.busy {
+            Some(busy) => Some(busy / target.max(1e-9)),
+            None => (found.ready == 0).then_some(0.0),
+        },
+    }
+}
+
+/// What weighs a moment: its requests.
+pub(crate) fn weight(intent: &Intent, found: &Seen) -> f64 {
+    match intent.objective {
+        Objective::Slo(_) => found.rate,
+        Objective::Concurrency(_) => found.in_flight,
+        Objective::Utilization(_) => found.busy.unwrap_or(0.0),
+    }
+}
+
+/// How long work may wait, in seconds: what the first token may take, and what an answer may be slowed down.
+pub(crate) fn patience(intent: &Intent, lengths: Lengths) -> f64 {
+    let Some(slo) = slo_of(&intent.objective) else {
+        return PATIENCE.0 * 5.0;
+    };
+    let first = slo.ttft.or(slo.e2e).map_or(0.0, |limit| limit.as_secs_f64());
+    let answer = slo.itl.map_or(0.0, |limit| lengths.output * limit.as_secs_f64());
+    (first + answer * ANSWER_SLACK).clamp(PATIENCE.0, PATIENCE.1)
+}
+
+/// The part of an answer's longest time by which its work can be put off: the mean of the time between two
+/// tokens is what counts, so that a slow half is made up for by a fast one.
+const ANSWER_SLACK: f64 = 0.25;
+
+/// What a replica can do for what comes.
+pub(crate) fn replica(
+    capacity: &Capacity,
+    intent: &Intent,
+    seen: &Observation,
+    found: &Seen,
+) -> ReplicaCapacity {
+    let shape = &intent.replica;
+    let hardware = seen
+        .pods
+        .iter()
+        .find(|pod| pod.stage == Stage::Ready)
+        .or_else(|| seen.pods.first());
+    // At zero, what was there before tells what will be there again.
+    let hardware = hardware.map(|pod| pod.hardware.as_ref());
+    let hardware = hardware.or_else(|| capacity.usual_hardware()).unwrap_or_default();
+    let (model, confidence) = capacity.model(hardware, shape.gpus, shape.parameters);
+    let lengths = match intent.role.map(|role| role.part) {
+        Some(Part::Prefill) => Lengths {
+            output: 1.0,
+            ..found.lengths
+        },
+        Some(Part::Decode) => Lengths {
+            prompt: 0.0,
+            ..found.lengths
+        },
+        None => found.lengths,
+    };
+    match slo_of(&intent.objective) {
+        Some(slo) => within(
+            model,
+            confidence,
+            slo,
+            lengths,
+            LONG_PROMPT * lengths.prompt,
+            found.room,
+        ),
+        None => ReplicaCapacity {
+            work: model.work(lengths).max(1e-9),
+            usable: 1.0,
+            confidence,
+            bound: UsableBound::Queueing,
+        },
+    }
+}
+
+/// Long prompts are so many times the mean (the 95th percentile of a log-normal of the public traces'
+/// spread lies around it).
+const LONG_PROMPT: f64 = 3.0;
+
+pub(crate) fn capacity_in_words(replica: ReplicaCapacity, found: &Seen) -> String {
+    let bound = match replica.bound {
+        UsableBound::Itl => "the time between two tokens",
+        UsableBound::Ttft => "the time to the first token",
+        UsableBound::E2e => "the time of a whole request",
+        UsableBound::Places => "the places in the batch",
+        UsableBound::Kv => "the KV cache",
+        UsableBound::Queueing => "queueing alone",
+    };
+    format!(
+        "a replica serves {:.2} requests of {:.0} + {:.0} tokens a second: {} of work each, of which {:.0} % \
+         of the time may be used, bound by {bound} (sure to {:.0} %)",
+        replica.usable / replica.work,
+        found.lengths.prompt,
+        found.lengths.output,
+        Seconds(replica.work).in_words(),
+        100.0 * replica.usable,
+        100.0 * replica.confidence
+    )
+}
+
+/// Seconds for a person.
+trait InWords {
+    fn in_words(&self) -> String;
+}
+
+impl InWords for Seconds {
+    fn in_words(&self) -> String {
+        if self.0 < 1.0 {
+            format!("{:.0} ms", 1000.0 * self.0)
+        } else {
+            format!("{:.1} s", self.0)
+        }
+    }
+}

@@ -36,7 +36,10 @@ const REFUSALS: &[Refusal] = &[
     refusal(
         "unknown-key",
         &[UTILIZATION, ("target", "80"), ("colour", "blue")],
-        &["unknown key \"colour\"", "allowed: signal, profile, target"],
+        &[
+            "unknown key \"colour\"",
+            "allowed: policy, signal, profile, target",
+        ],
     ),
     refusal(
         "slip-of-the-pen",

@@ -1,5 +1,6 @@
 //! Demand that comes from elsewhere: a Prometheus, a queue of Kueue's; and expressions over signals.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Case, PATIENCE, api};
 use crate::layout;
+use crate::serving::engines::Engine;
 use crate::serving::prometheus::{self, Prometheus};
 use crate::serving::{Serving, push_trigger, scaled_object, trigger};
 use crate::wait::{Seen, eventually};
@@ -105,30 +107,42 @@ pub(crate) async fn expression(case: Case) -> Result<()> {
         case.goes("chat", 2, 1).await?;
         case.runs("chat", 1).await?;
 
-        let say = async |count: usize, waiting: u64, kv_cache_usage: f64| {
-            for engine in serving.engines.are("chat", count).await? {
-                engine.set_gauges(Gauges {
-                    waiting: Some(waiting),
-                    running: Some(1),
-                    kv_cache_usage: Some(kv_cache_usage),
-                });
-            }
-            anyhow::Ok(())
-        };
+        let first = the_only(&serving).await?;
         // Three times five wait.
-        say(1, 15, 0.04).await?;
+        first.set_gauges(gauges(15, 0.04));
         case.goes("chat", 1, 3).await?;
         case.runs("chat", 3).await?;
-        // No queue, and each cache a third fuller than it should be.
-        say(3, 0, 0.4 * 1.3).await?;
+        // The cache of another one is nine tenths as full as it may be: 3.9 in all, which is right for
+        // four. Only one engine changes, as two that do are seen one after the other, and what they
+        // ask for in between is neither the one nor the other.
+        let engines = serving.engines.are("chat", 3).await?;
+        let second = engines.iter().find(|engine| engine.address() != first.address());
+        second
+            .context("three engines of one address")?
+            .set_gauges(gauges(0, 0.4 * 0.9));
         case.goes("chat", 3, 4).await?;
         case.runs("chat", 4).await?;
-        // The fourth is empty: 3.9 in all, which is right for four.
         case.stays_at("chat", 4, Duration::from_secs(6)).await?;
-        say(4, 0, 0.1).await?;
-        case.goes("chat", 4, 1).await
+        for engine in serving.engines.are("chat", 4).await? {
+            engine.set_gauges(gauges(0, 0.1));
+        }
+        case.runs("chat", 1).await
     };
     serving.explained("chat", proof).await
+}
+
+/// The only engine of `chat`.
+async fn the_only(serving: &Serving) -> Result<Rc<Engine>> {
+    let engines = serving.engines.are("chat", 1).await?;
+    engines.into_iter().next().context("there is no engine")
+}
+
+fn gauges(waiting: u64, kv_cache_usage: f64) -> Gauges {
+    Gauges {
+        waiting: Some(waiting),
+        running: Some(1),
+        kv_cache_usage: Some(kv_cache_usage),
+    }
 }
 
 /// An expression that means nothing: KEDA's events say where the mistake is.

@@ -1,5 +1,5 @@
-//! What the Kubernetes API says of workloads, kept as plain data that is cheap to read. The only
-//! crate that knows kube.
+//! What the Kubernetes API says of workloads, kept as plain data that is cheap to read. Nothing here
+//! writes; what is written is `rheostat-steward`'s.
 //!
 //! A [`Store`] holds, for each ScaledObject and ScaledJob with an external trigger, what it scales
 //! and the pods that are there ([`Workload`]). [`watch_cluster`] fills it from a cluster; a

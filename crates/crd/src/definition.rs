@@ -423,6 +423,10 @@ fn status() -> Value {
         vec![
             ("name", plain("Name of the ScaledObject.")),
             ("desired", count("Replicas that it is to have.")),
+            (
+                "active",
+                json!({"type": "boolean", "description": "Whether there is demand, or has been not long enough ago."}),
+            ),
             ("why", plain("Why, in a line.")),
             (
                 "capacity",

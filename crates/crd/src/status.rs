@@ -32,6 +32,10 @@ pub struct WorkloadStatus {
     /// Replicas that it is to have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired: Option<u32>,
+    /// Whether there is demand, or has been not long enough ago. The replicas of the scaler that do not lead
+    /// answer with this and `desired`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
     /// Why, in a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,

@@ -132,6 +132,8 @@ fn check(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
                 return fail("is out of range");
             }
         }
+        "boolean" if value.is_boolean() => {}
+        "boolean" => return fail("is neither true nor false"),
         other => panic!("{path}: {other} is not checked"),
     }
     Ok(())
@@ -161,6 +163,7 @@ fn the_status_has_the_fields_of_its_schema() {
         workloads: vec![WorkloadStatus {
             name: "chat".into(),
             desired: Some(2),
+            active: Some(true),
             why: text(),
             capacity: text(),
             confidence: text(),

@@ -72,6 +72,20 @@ pub struct Learned {
     price: Option<Price>,
 }
 
+impl Learned {
+    /// What replicas can do, by hardware.
+    #[must_use]
+    pub const fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    /// How long starts take, by hardware and stage.
+    #[must_use]
+    pub const fn cold_start(&self) -> &ColdStart {
+        &self.cold_start
+    }
+}
+
 /// Ready pods that must be known for anything to be concluded.
 const QUORUM: f64 = 0.5;
 

@@ -90,12 +90,17 @@ impl DecisionLog {
         decision
     }
 
-    /// Lets `sizer` take over what another has learned, and keeps a note that it did.
-    pub fn adopt(&self, workload: &str, sizer: &mut Sizer, learned: Learned) {
-        sizer.adopt(learned);
+    /// Notes that another sizer decides about `workload` from now on.
+    pub fn begin(&self, workload: &str) {
         if let Some(ring) = self.rings.lock().get_mut(workload) {
             ring.interrupt();
         }
+    }
+
+    /// Lets `sizer` take over what another has learned, and keeps a note that it did.
+    pub fn adopt(&self, workload: &str, sizer: &mut Sizer, learned: Learned) {
+        sizer.adopt(learned);
+        self.begin(workload);
     }
 
     /// The decisions about `workload` that are in memory, the oldest first: half an hour at most, and less

@@ -20,7 +20,7 @@ const NOT_BESIDE: &str = "the policy says what to scale by and what binds; besid
 const METRIC_NAME: &str = "rheostat-policy";
 
 /// All that sizing looks at.
-const ENGINE: [EngineQuantity; 26] = [
+const ENGINE: [EngineQuantity; 32] = [
     EngineQuantity::Waiting,
     EngineQuantity::Running,
     EngineQuantity::Concurrency,
@@ -32,6 +32,7 @@ const ENGINE: [EngineQuantity; 26] = [
     EngineQuantity::GenerationTokenRate,
     EngineQuantity::PromptTokensMean,
     EngineQuantity::GenerationTokensMean,
+    EngineQuantity::PreemptionRate,
     EngineQuantity::TtftMean,
     EngineQuantity::TtftP50,
     EngineQuantity::TtftP90,
@@ -42,6 +43,11 @@ const ENGINE: [EngineQuantity; 26] = [
     EngineQuantity::ItlP90,
     EngineQuantity::ItlP95,
     EngineQuantity::ItlP99,
+    EngineQuantity::TpotMean,
+    EngineQuantity::TpotP50,
+    EngineQuantity::TpotP90,
+    EngineQuantity::TpotP95,
+    EngineQuantity::TpotP99,
     EngineQuantity::E2eMean,
     EngineQuantity::E2eP50,
     EngineQuantity::E2eP90,

@@ -6,17 +6,21 @@ use std::time::Duration;
 use rheostat_cluster::{
     ScaleTarget, Stale, TargetProblem, TriggerDefinition, Workload, WorkloadId, WorkloadKind,
 };
+use rheostat_decisions::DecisionLog;
 use rheostat_fleet::FleetView;
 use rheostat_policy::{
     Answer, ErrorKind, Evaluation, Input, MANUAL_DEMAND_ANNOTATION, Memory, MetricType, Parsed, Trigger,
-    TriggerError, evaluate, parse_manual_demand,
+    TriggerError, evaluate, evaluate_decided, parse_manual_demand,
 };
 use rheostat_reading::Timestamp;
 
+use crate::by_policy::{ByPolicy, Rules, Scene};
 use crate::inquiries::{Findings, Wishes};
-use crate::join;
 use crate::plan::Plan;
+use crate::policies::Policies;
 use crate::snapshot::{Snapshot, TriggerState, WorkloadState};
+use crate::standing::Standings;
+use crate::{join, observe};
 
 /// Makes snapshots, and remembers of each trigger what the next one needs.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub struct Evaluator {
     known: HashMap<WorkloadId, Known>,
     panics: u64,
     wishes: Wishes,
+    policies: Policies,
+    decisions: Arc<DecisionLog>,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +37,7 @@ struct Known {
     /// As it was last followed.
     workload: Option<Arc<Workload>>,
     triggers: Vec<KnownTrigger>,
+    by_policy: ByPolicy,
 }
 
 #[derive(Debug)]
@@ -59,18 +66,37 @@ pub struct Sources<'a> {
 const CLUSTER_STALE_AFTER: Duration = Duration::from_secs(60);
 
 impl Evaluator {
+    /// One whose decisions by policies go to `decisions`. That of [`Default`] keeps them in memory.
+    #[must_use]
+    pub fn new(decisions: Arc<DecisionLog>) -> Self {
+        Self {
+            decisions,
+            ..Self::default()
+        }
+    }
+
     /// The answers at `now`. The same sources and times in the same order give the same answers.
     pub fn evaluate(&mut self, now: Timestamp, sources: &Sources<'_>) -> Snapshot {
         let cluster = sources.cluster;
         let workloads = cluster.workloads();
         self.wishes = Wishes::default();
+        self.policies.follow(cluster);
+        let decided = workloads.iter().filter_map(|workload| {
+            let last = self.known.get(&workload.id)?.by_policy.last()?;
+            Some((&workload.id, last))
+        });
+        let standings = Standings::new(decided);
         let states = workloads
             .iter()
-            .map(|workload| Arc::new(self.workload(now, workload, sources)))
+            .map(|workload| Arc::new(self.workload(now, workload, sources, &standings)))
             .collect();
         if cluster.synced && self.known.len() > workloads.len() {
             let present: HashSet<_> = workloads.iter().map(|workload| &workload.id).collect();
             self.known.retain(|id, _| present.contains(id));
+            self.decisions.retain(|name| {
+                let workload = name.split_once('/');
+                workload.is_some_and(|(namespace, name)| !cluster.find(namespace, name).is_empty())
+            });
         }
         let unfounded = (!cluster.synced).then(|| "not all workloads have been listed yet".to_owned());
         Snapshot {
@@ -97,7 +123,13 @@ impl Evaluator {
         self.known.len()
     }
 
-    fn workload(&mut self, now: Timestamp, workload: &Arc<Workload>, sources: &Sources<'_>) -> WorkloadState {
+    fn workload(
+        &mut self,
+        now: Timestamp,
+        workload: &Arc<Workload>,
+        sources: &Sources<'_>,
+        standings: &Standings,
+    ) -> WorkloadState {
         // Taken out and put back: nearly all are known, and need no new key then.
         let (id, mut known) = self
             .known
@@ -106,12 +138,19 @@ impl Evaluator {
         known.follow(workload);
         let mut panics = 0;
         let wishes = &mut self.wishes;
+        let rules = Rules {
+            policies: &self.policies,
+            standings,
+            log: &self.decisions,
+        };
+        let by_policy = &mut known.by_policy;
         let triggers = known
             .triggers
             .iter_mut()
             .map(|trigger| {
                 catch_unwind(AssertUnwindSafe(|| {
-                    trigger.evaluate(now, workload, sources, wishes)
+                    trigger.plan(workload, sources.findings, wishes);
+                    trigger.evaluate(now, workload, sources, by_policy, &rules)
                 }))
                 .unwrap_or_else(|_| {
                     panics += 1;
@@ -148,6 +187,7 @@ impl Known {
         // Another UID: it was deleted and created again.
         if before.is_some_and(|before| before.uid != workload.uid) {
             self.triggers.clear();
+            self.by_policy = ByPolicy::default();
         }
         let unchanged = self.triggers.len() == workload.triggers.len()
             && self
@@ -185,6 +225,11 @@ impl Known {
                 }
             })
             .collect();
+        let named = self.triggers.iter().filter_map(|trigger| {
+            let name = trigger.parsed.as_ref().as_ref().ok()?.trigger.policy()?;
+            Some((trigger.definition.index, name.to_owned()))
+        });
+        self.by_policy.follow(named.collect());
     }
 }
 
@@ -194,18 +239,25 @@ impl KnownTrigger {
         now: Timestamp,
         workload: &Arc<Workload>,
         sources: &Sources<'_>,
-        wishes: &mut Wishes,
+        by_policy: &mut ByPolicy,
+        rules: &Rules<'_>,
     ) -> TriggerState {
-        self.plan(workload, sources.findings, wishes);
         let parsed = Arc::clone(&self.parsed);
         let index = self.definition.index;
-        match self.answer(now, workload, sources) {
+        match self.answer(now, workload, sources, by_policy, rules) {
             Ok((evaluation, answer)) => {
                 let at_zero = evaluation.replicas == 0;
+                let policy = parsed
+                    .as_ref()
+                    .as_ref()
+                    .ok()
+                    .and_then(|parsed| parsed.trigger.policy());
+                let policy = policy.map(|name| Arc::new(by_policy.state(workload, name)));
                 TriggerState {
                     index,
                     parsed,
                     evaluation: Some(Arc::new(evaluation)),
+                    policy,
                     answer,
                     at_zero,
                 }
@@ -240,23 +292,21 @@ impl KnownTrigger {
         now: Timestamp,
         workload: &Workload,
         sources: &Sources<'_>,
+        by_policy: &mut ByPolicy,
+        rules: &Rules<'_>,
     ) -> Result<(Evaluation, Answer), Refusal> {
         let trigger = match self.parsed.as_ref() {
             Ok(parsed) => &parsed.trigger,
             Err(error) => return Err(Refusal::lasting(error)),
         };
-        // Said at once and plainly: a trigger that is answered as unknown would look as if it would come right
-        // by itself.
-        if let Some(name) = trigger.policy() {
-            return Err(Refusal::lasting(&format!(
-                "policy is {name:?}: this version reads ScalingPolicies and does not decide by them yet; use a signal or a profile"
-            )));
-        }
         let metric_type = match &self.definition.metric_type {
             Ok(rheostat_cluster::MetricType::AverageValue) => MetricType::AverageValue,
             Ok(rheostat_cluster::MetricType::Value) => MetricType::Value,
             Err(error) => return Err(Refusal::lasting(error)),
         };
+        if let Some(reason) = by_policy.refusal(workload, self.definition.index, metric_type) {
+            return Err(Refusal::lasting(&reason));
+        }
         let target = workload.target.as_ref().map_err(Refusal::of_target)?;
         let manual = match (
             trigger.needs().manual,
@@ -274,11 +324,22 @@ impl KnownTrigger {
                 reason,
             });
         }
-        let pods = join::pods(workload, sources, self.plan.as_ref(), trigger, now);
+        let mut pods = join::pods(workload, sources, self.plan.as_ref(), trigger.needs(), now);
         let outside = self
             .plan
             .as_ref()
             .map_or_else(Vec::new, |plan| plan.outside(sources.findings, now));
+        let decided = trigger.policy().map(|name| {
+            observe::mark_asleep(&mut pods, trigger.needs(), now);
+            let scene = Scene {
+                now,
+                workload,
+                replicas: target.spec_replicas,
+                pods: &pods,
+                needs: trigger.needs(),
+            };
+            by_policy.decide(name, &scene, sources, rules)
+        });
         let input = Input {
             now,
             replicas: target.spec_replicas,
@@ -286,15 +347,20 @@ impl KnownTrigger {
             manual,
             outside: &outside,
         };
-        let evaluation = evaluate(trigger, metric_type, &input);
+        let evaluation = match &decided {
+            Some(decided) => evaluate_decided(trigger, metric_type, &input, decided),
+            None => evaluate(trigger, metric_type, &input),
+        };
         let idle_period = match workload.id.kind {
             WorkloadKind::ScaledObject => workload.cooldown_period,
             // A ScaledJob has no cooldown: its Jobs end by themselves.
             WorkloadKind::ScaledJob => Duration::ZERO,
         };
-        let answer = self
-            .memory
-            .step(now, &evaluation, &trigger.answer_settings(idle_period));
+        let settings = trigger.answer_settings(idle_period);
+        let mut answer = self.memory.step(now, &evaluation, &settings);
+        if let (Answer::Error { kind, .. }, Some(_)) = (&mut answer, &decided) {
+            *kind = by_policy.error_kind();
+        }
         Ok((evaluation, answer))
     }
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use rheostat_cluster::{Pod, Workload};
 use rheostat_fleet::{ClaimView, DeviceView, FleetView, NodeView, SourceState};
-use rheostat_policy::{Claim, DeviceInput, PodInput, PodState, Trigger, Unseen};
+use rheostat_policy::{Claim, DeviceInput, Needs, PodInput, PodState, Unseen};
 use rheostat_reading::{Absent, Observed, Quantity, Readings, Timestamp};
 
 use crate::evaluator::Sources;
 use crate::plan::Plan;
 
-/// The pods of `workload` with what `trigger` wants to know of their devices and engines at `now`.
+/// The pods of `workload` with what a trigger needs to know of their devices and engines at `now`.
 ///
 /// Finished pods are left out: they hold nothing, whatever an old kubelet lists
 /// (kubernetes/kubernetes #119423).
@@ -23,7 +23,7 @@ pub(crate) fn pods(
     workload: &Workload,
     sources: &Sources<'_>,
     plan: Option<&Plan>,
-    trigger: &Trigger,
+    needs: &Needs,
     now: Timestamp,
 ) -> Vec<PodInput> {
     let Sources { fleet, findings, .. } = sources;
@@ -33,7 +33,6 @@ pub(crate) fn pods(
         .filter(|pod| !pod.finished())
         .map(|pod| {
             let state = state(pod);
-            let needs = trigger.needs();
             let devices = match state {
                 PodState::Ready if !needs.gpu.is_empty() => {
                     devices(pod, fleet, &needs.gpu, needs.gpu_stale_after, now)
@@ -55,6 +54,13 @@ pub(crate) fn pods(
             }
         })
         .collect()
+}
+
+/// Product name of the GPUs that `pod` holds, where its node's agent knows: of one that does not serve yet, too.
+pub(crate) fn hardware(pod: &Pod, fleet: &FleetView) -> Option<Arc<str>> {
+    let node = fleet.node(pod.node.as_deref()?)?;
+    let mut claims = node.claims_of(&pod.namespace, &pod.name).iter();
+    claims.find_map(|claim| Some(Arc::clone(&node.device(claim.device.as_deref()?)?.model)))
 }
 
 fn state(pod: &Pod) -> PodState {

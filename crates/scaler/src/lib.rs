@@ -8,6 +8,8 @@
 //! nothing and give the same answers, since they see the same sources.
 
 mod assignment;
+mod by_policy;
+mod decider;
 mod engine_targets;
 mod evaluator;
 mod http;
@@ -15,15 +17,20 @@ mod inquiries;
 mod join;
 mod keda;
 mod metrics;
+mod observe;
 mod plan;
+mod policies;
+mod policy_state;
 mod report;
 mod run;
 mod snapshot;
+mod standing;
 mod state;
 
 pub use evaluator::{Evaluator, Sources};
 pub use inquiries::{Findings, Inquiries, Prometheus, Wishes};
 pub use keda::StreamLimits;
+pub use policy_state::PolicyState;
 pub use report::{
     AnswerReport, DeviceReport, EngineReadingReport, NumberReport, ObservedReport, PodReport, TargetReport,
     TriggerReport, WorkloadReport,

@@ -7,6 +7,8 @@ use rheostat_reading::Timestamp;
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::policy_state::PolicyState;
+
 /// Every workload's answers at one moment. Never changes once it is published.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -36,6 +38,8 @@ pub struct TriggerState {
     pub parsed: Arc<Result<Parsed, TriggerError>>,
     /// What was seen and computed; `None` where there was nothing to compute with.
     pub evaluation: Option<Arc<Evaluation>>,
+    /// How the workload fares with its ScalingPolicy, where the trigger names one.
+    pub policy: Option<Arc<PolicyState>>,
     /// What KEDA is told.
     pub answer: Answer,
     /// Whether the scale target stands at zero.
@@ -148,6 +152,7 @@ impl TriggerState {
             index,
             parsed,
             evaluation: None,
+            policy: None,
             answer: Answer::Error { kind, reason },
             at_zero: false,
         }

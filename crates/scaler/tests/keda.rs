@@ -130,24 +130,6 @@ async fn another_tenants_load_on_the_same_node_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_is_not_decided_by_yet_is_refused_and_says_so() {
-    let mut fixture = fixture(StreamLimits::default()).await;
-    let trigger = [("policy", "chat-policy")];
-    fixture.cluster.apply(workload("team-a", "chat", 2, &trigger));
-    let object = object("team-a", "chat", &trigger);
-    let ask = || async {
-        let mut keda = fixture.keda.clone();
-        keda.get_metrics(metrics(&object, "rheostat-policy"))
-            .await
-            .unwrap_err()
-    };
-    let status = eventually(ask, |status| status.code() == Code::FailedPrecondition).await;
-    assert!(status.message().contains("chat-policy"), "{status}");
-    let spec = fixture.keda.clone().get_metric_spec(object.clone()).await;
-    assert!(spec.is_ok(), "{spec:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_known_is_an_error_and_what_is_at_zero_is_not() {
     let mut fixture = fixture(StreamLimits::default()).await;
     let unread = [("staleAfter", "1s"), ("grace", "0s")];

@@ -1,0 +1,190 @@
+//! A workload whose trigger leaves the replica count to a ScalingPolicy.
+
+use std::sync::Arc;
+
+use rheostat_cluster::{Workload, WorkloadKind};
+use rheostat_crd::{Policy, PolicyError};
+use rheostat_decisions::DecisionLog;
+use rheostat_policy::{Decided, ErrorKind, MetricType, Needs, PodInput};
+use rheostat_reading::Timestamp;
+use rheostat_sizing::{Decision, Outcome};
+
+use crate::decider::{Decider, Last, Look};
+use crate::evaluator::Sources;
+use crate::policies::{Found, NoPolicy, Policies};
+use crate::policy_state::PolicyState;
+use crate::standing::Standings;
+
+/// What is remembered of a workload with a policy.
+#[derive(Debug, Default)]
+pub(crate) struct ByPolicy {
+    /// Each trigger that names a policy, by its place.
+    named: Vec<(usize, String)>,
+    found: Option<Found>,
+    problem: Option<Problem>,
+    decider: Option<Decider>,
+}
+
+/// Why a policy does not decide.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error(transparent)]
+    NoPolicy(#[from] NoPolicy),
+    #[error("{policy} cannot be decided by: {error}")]
+    Invalid { policy: String, error: PolicyError },
+}
+
+/// What all policies' decisions rest on beside the sources.
+pub(crate) struct Rules<'a> {
+    pub(crate) policies: &'a Policies,
+    pub(crate) standings: &'a Standings,
+    pub(crate) log: &'a DecisionLog,
+}
+
+/// A workload as it is at the moment of a decision.
+pub(crate) struct Scene<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) workload: &'a Workload,
+    /// `spec.replicas` of the scale target.
+    pub(crate) replicas: u32,
+    pub(crate) pods: &'a [PodInput],
+    pub(crate) needs: &'a Needs,
+}
+
+impl ByPolicy {
+    /// Takes the triggers that name a policy. What was learned stays: it is the workload's.
+    pub(crate) fn follow(&mut self, named: Vec<(usize, String)>) {
+        if named.is_empty() {
+            *self = Self::default();
+        }
+        self.named = named;
+    }
+
+    /// Why no policy can decide for the trigger at `index`, where it names one; with key, value and what is
+    /// allowed.
+    pub(crate) fn refusal(
+        &self,
+        workload: &Workload,
+        index: usize,
+        metric_type: MetricType,
+    ) -> Option<String> {
+        let (_, name) = self.named.iter().find(|(place, _)| *place == index)?;
+        let (first, other) = self.named.first()?;
+        if workload.id.kind == WorkloadKind::ScaledJob {
+            Some(format!(
+                "policy is {name:?} in a ScaledJob; allowed: a ScaledObject, since a policy sizes replicas that serve requests"
+            ))
+        } else if first != &index {
+            Some(format!(
+                "policy is {name:?} in trigger {index}; allowed: one policy for each ScaledObject, and trigger {first} names {other:?} already"
+            ))
+        } else if metric_type == MetricType::Value {
+            // The HPA multiplies by the pods that it finds ready when it asks: while pods start, it would make
+            // more replicas of the same answer each time.
+            Some(format!(
+                "metricType is Value; allowed with policy {name:?}: AverageValue, which is KEDA's default"
+            ))
+        } else {
+            None
+        }
+    }
+
+    /// What the policy `name` decides.
+    pub(crate) fn decide(
+        &mut self,
+        name: &str,
+        scene: &Scene<'_>,
+        sources: &Sources<'_>,
+        rules: &Rules<'_>,
+    ) -> Decided {
+        let decided = self.try_decide(name, scene, sources, rules);
+        self.problem = decided.as_ref().err().cloned();
+        decided.unwrap_or_else(|problem| Decided {
+            replicas: scene.replicas,
+            active: true,
+            unknown: Some(problem.to_string().into()),
+        })
+    }
+
+    fn try_decide(
+        &mut self,
+        name: &str,
+        scene: &Scene<'_>,
+        sources: &Sources<'_>,
+        rules: &Rules<'_>,
+    ) -> Result<Decided, Problem> {
+        let id = &scene.workload.id;
+        self.found = None;
+        let found = rules.policies.find(&id.namespace, name, sources.cluster)?;
+        let meaning = Arc::clone(&found.meaning);
+        let policy = self.found.insert(found).object.id.to_string();
+        let policy: &Policy = meaning.as_ref().as_ref().map_err(|error| Problem::Invalid {
+            policy,
+            error: error.clone(),
+        })?;
+        let decider = self
+            .decider
+            .get_or_insert_with(|| Decider::new(scene.workload, rules.log));
+        let partner = policy
+            .partner()
+            .and_then(|name| rules.standings.partner(id, name));
+        let look = Look {
+            now: scene.now,
+            workload: scene.workload,
+            replicas: scene.replicas,
+            pods: scene.pods,
+            needs: scene.needs,
+            fleet: sources.fleet,
+            policy,
+            allotment: rules.standings.allotment(id),
+            partner,
+        };
+        Ok(decided(&decider.decide(&look, rules.log).decision))
+    }
+
+    /// Which error is answered where nothing was decided.
+    pub(crate) fn error_kind(&self) -> ErrorKind {
+        match &self.problem {
+            Some(
+                Problem::Invalid { .. } | Problem::NoPolicy(NoPolicy::Absent(_) | NoPolicy::NoDefinition(_)),
+            ) => ErrorKind::FailedPrecondition,
+            Some(Problem::NoPolicy(NoPolicy::NotListed { .. })) | None => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The last decision, as far as there is one.
+    pub(crate) fn last(&self) -> Option<&Last> {
+        self.decider.as_ref()?.last()
+    }
+
+    /// How the workload fares with the policy `name`.
+    pub(crate) fn state(&self, workload: &Workload, name: &str) -> PolicyState {
+        let last = self.last();
+        PolicyState {
+            policy: rheostat_cluster::PolicyId {
+                namespace: workload.id.namespace.clone(),
+                name: name.to_owned(),
+            },
+            object: self.found.as_ref().map(|found| Arc::clone(&found.object)),
+            problem: self.problem.as_ref().map(|problem| problem.to_string().into()),
+            intent: last.map(|last| Arc::clone(&last.intent)),
+            decision: last.map(|last| Arc::clone(&last.decision)),
+            before: last.and_then(|last| last.before),
+            learned: self
+                .decider
+                .as_ref()
+                .and_then(|decider| decider.learned().cloned()),
+        }
+    }
+}
+
+fn decided(decision: &Decision) -> Decided {
+    Decided {
+        replicas: decision.replicas,
+        active: decision.active,
+        unknown: match &decision.outcome {
+            Outcome::Unknown { reason } => Some(reason.as_str().into()),
+            Outcome::Known | Outcome::AtZero => None,
+        },
+    }
+}

@@ -1,0 +1,200 @@
+//! Decides for one workload by its policy, now and then, and remembers what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_cluster::Workload;
+use rheostat_crd::{Policy, Pool, Surroundings};
+use rheostat_decisions::DecisionLog;
+use rheostat_fleet::FleetView;
+use rheostat_policy::{Needs, PodInput};
+use rheostat_reading::Timestamp;
+use rheostat_sizing::{Decision, Intent, Learned, Observation, Schedule, Sizer};
+
+use crate::observe::{self, FirstReady};
+use crate::standing;
+
+/// What is remembered of a workload between two decisions.
+#[derive(Debug)]
+pub(crate) struct Decider {
+    /// `namespace/name`, as the decision log has it.
+    name: String,
+    sizer: Sizer,
+    first_ready: FirstReady,
+    /// Of the last pod that was seen: at zero there is none to ask.
+    gpus_per_pod: Option<f64>,
+    last: Option<Last>,
+    /// The last decision that was due; those that something changed come in between.
+    stepped: Option<Timestamp>,
+    learned: Option<(Timestamp, Arc<Learned>)>,
+}
+
+/// The last decision and what it was made for.
+#[derive(Clone, Debug)]
+pub(crate) struct Last {
+    pub(crate) decision: Arc<Decision>,
+    pub(crate) intent: Arc<Intent>,
+    /// The GPUs that the policy shares with others.
+    pub(crate) pool: Option<Pool>,
+    /// The replica count that the decision before came to, where there was one.
+    pub(crate) before: Option<u32>,
+    replicas: u32,
+    schedule: Schedule,
+    allotment: Option<u32>,
+}
+
+/// What a decision looks at.
+pub(crate) struct Look<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) workload: &'a Workload,
+    /// `spec.replicas` of the scale target.
+    pub(crate) replicas: u32,
+    pub(crate) pods: &'a [PodInput],
+    pub(crate) needs: &'a Needs,
+    pub(crate) fleet: &'a FleetView,
+    pub(crate) policy: &'a Policy,
+    /// What the pool leaves to the workload, where it is in one and that is known.
+    pub(crate) allotment: Option<u32>,
+    /// What the other one of a pair needs.
+    pub(crate) partner: Option<u32>,
+}
+
+/// Time between two decisions while nothing changes: that of the sizing's own steps.
+const PERIOD: Duration = Duration::from_secs(5);
+/// Evaluations come a little early at times. Without this every second decision would be a second late, and
+/// the forecast, which counts in steps, would look too far.
+const EARLY: Duration = Duration::from_millis(200);
+/// What is learned is copied no more often: it is some 100 kB, and changes slowly.
+const LEARNED_PERIOD: Duration = Duration::from_secs(60);
+
+impl Decider {
+    /// Of a workload that was not decided for yet.
+    pub(crate) fn new(workload: &Workload, log: &DecisionLog) -> Self {
+        let name = format!("{}/{}", workload.id.namespace, workload.id.name);
+        log.begin(&name);
+        Self {
+            name,
+            sizer: Sizer::new(),
+            first_ready: FirstReady::default(),
+            gpus_per_pod: None,
+            last: None,
+            stepped: None,
+            learned: None,
+        }
+    }
+
+    pub(crate) const fn last(&self) -> Option<&Last> {
+        self.last.as_ref()
+    }
+
+    /// What it has learned, as of a minute ago at most.
+    pub(crate) fn learned(&self) -> Option<&Arc<Learned>> {
+        self.learned.as_ref().map(|(_, learned)| learned)
+    }
+
+    /// Decides where it is time to, or something has changed that a decision must not wait for.
+    pub(crate) fn decide(&mut self, look: &Look<'_>, log: &DecisionLog) -> &Last {
+        self.first_ready.follow(look.workload);
+        let intent = self.intent(look);
+        let schedule = look.policy.schedule_at(look.now);
+        // While it is not known what others of the pool want, nothing is taken from what they may have.
+        let allotment = look
+            .policy
+            .pool()
+            .map(|_| look.allotment.unwrap_or(look.replicas));
+        let due = self.last.as_ref().is_none_or(|last| {
+            self.stepped
+                .is_none_or(|stepped| look.now.since(stepped) + EARLY >= PERIOD)
+                || last.replicas != look.replicas
+                || last.schedule != schedule
+                || *last.intent != intent
+                || last.allotment != allotment && last.is_bound_by(allotment)
+        });
+        let last = match self.last.take() {
+            Some(last) if !due => last,
+            before => self.anew(look, intent, schedule, allotment, before, log),
+        };
+        self.last.insert(last)
+    }
+
+    fn intent(&mut self, look: &Look<'_>) -> Intent {
+        let workload = look.workload;
+        let asked = workload.pods.iter().map(|pod| pod.gpus_requested).max();
+        if let Some(gpus) = asked.filter(|gpus| *gpus > 0) {
+            self.gpus_per_pod = Some(f64::from(gpus));
+        }
+        look.policy.intent(&Surroundings {
+            min_replicas: workload.min_replicas,
+            max_replicas: workload.max_replicas,
+            cooldown_period: workload.cooldown_period,
+            gpus_per_pod: self.gpus_per_pod,
+        })
+    }
+
+    fn anew(
+        &mut self,
+        look: &Look<'_>,
+        intent: Intent,
+        schedule: Schedule,
+        allotment: Option<u32>,
+        before: Option<Last>,
+        log: &DecisionLog,
+    ) -> Last {
+        let intent = match &before {
+            Some(before) if *before.intent == intent => Arc::clone(&before.intent),
+            _ => Arc::new(intent),
+        };
+        let due = self.stepped.map_or(look.now, |stepped| stepped.plus(PERIOD));
+        let now = match due.since(look.now) <= EARLY {
+            true => look.now.max(due),
+            false => look.now,
+        };
+        if now >= due {
+            self.stepped = Some(now);
+        }
+        let observation = Observation {
+            now,
+            replicas: look.replicas,
+            pods: observe::replicas(
+                look.workload,
+                look.pods,
+                look.fleet,
+                look.needs,
+                look.now,
+                &self.first_ready,
+            ),
+            queued_outside: None,
+            schedule,
+            pool: allotment,
+            partner: look.partner,
+        };
+        let decision = log.decide(&self.name, &mut self.sizer, &intent, observation);
+        if self
+            .learned
+            .as_ref()
+            .is_none_or(|(at, _)| look.now.since(*at) >= LEARNED_PERIOD)
+        {
+            self.learned = Some((look.now, Arc::new(self.sizer.learned())));
+        }
+        Last {
+            decision: Arc::new(decision),
+            intent,
+            pool: look.policy.pool().cloned(),
+            before: before.map(|before| before.decision.replicas),
+            replicas: look.replicas,
+            schedule,
+            allotment,
+        }
+    }
+}
+
+impl Last {
+    /// Whether another allotment of the pool could have led to another decision.
+    fn is_bound_by(&self, allotment: Option<u32>) -> bool {
+        let wants = standing::wants(&self.decision);
+        [self.allotment, allotment]
+            .into_iter()
+            .flatten()
+            .any(|allotment| allotment < wants)
+    }
+}

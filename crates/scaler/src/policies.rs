@@ -1,0 +1,89 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rheostat_cluster::{PolicyId, ScalingPolicy, Snapshot, WatchState};
+use rheostat_crd::{Policy, PolicyError};
+
+/// What ScalingPolicies mean, read once for each change.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    read: HashMap<PolicyId, Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    object: Arc<ScalingPolicy>,
+    meaning: Arc<Result<Policy, PolicyError>>,
+}
+
+/// A policy as it stands in the API, and what it means.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) object: Arc<ScalingPolicy>,
+    pub(crate) meaning: Arc<Result<Policy, PolicyError>>,
+}
+
+/// Why there is no policy to go by.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPolicy {
+    /// There is none of that name.
+    #[error("{0} does not exist")]
+    Absent(PolicyId),
+    /// It may well exist.
+    #[error("{id} is not known: ScalingPolicies have not been listed yet{problem}")]
+    NotListed { id: PolicyId, problem: String },
+    /// The API server knows no ScalingPolicies.
+    #[error("{0} does not exist: the cluster knows no ScalingPolicies; apply deploy/crd.yaml")]
+    NoDefinition(PolicyId),
+}
+
+impl Policies {
+    /// Looks at what has changed since the last call.
+    pub(crate) fn follow(&mut self, cluster: &Snapshot) {
+        let policies = cluster.policies();
+        if self.read.len() > policies.len() {
+            self.read
+                .retain(|id, _| cluster.policy(&id.namespace, &id.name).is_some());
+        }
+        for object in policies {
+            let known = self.read.get(&object.id);
+            if known.is_some_and(|known| Arc::ptr_eq(&known.object, object)) {
+                continue;
+            }
+            let meaning = match known {
+                // A new status is no new meaning.
+                Some(known) if known.object.spec == object.spec => Arc::clone(&known.meaning),
+                _ => Arc::new(Policy::read(&object.spec)),
+            };
+            let read = Read {
+                object: Arc::clone(object),
+                meaning,
+            };
+            self.read.insert(object.id.clone(), read);
+        }
+    }
+
+    /// The policy `name` of `namespace`.
+    pub(crate) fn find(&self, namespace: &str, name: &str, cluster: &Snapshot) -> Result<Found, NoPolicy> {
+        let id = PolicyId {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        if let Some(Read { object, meaning }) = self.read.get(&id) {
+            return Ok(Found {
+                object: Arc::clone(object),
+                meaning: Arc::clone(meaning),
+            });
+        }
+        Err(match cluster.health.of_policies(namespace) {
+            Some(WatchState::Starting { problem }) => NoPolicy::NotListed {
+                id,
+                problem: problem
+                    .as_ref()
+                    .map_or_else(String::new, |problem| format!(": {problem}")),
+            },
+            Some(WatchState::Missing) => NoPolicy::NoDefinition(id),
+            Some(WatchState::Current | WatchState::Broken(_)) | None => NoPolicy::Absent(id),
+        })
+    }
+}

@@ -227,10 +227,13 @@ impl Forecast {
 
     /// Takes over what another has learned; what it has just seen stays.
     pub(crate) fn adopt(&mut self, residuals: Vec<Residuals>, season: Season) {
-        if residuals.len() == self.residuals.len() {
+        // It comes from where others may write: tables of another shape are none of ours.
+        if residuals.len() == self.residuals.len() && residuals.iter().all(Residuals::is_whole) {
             self.residuals = residuals;
         }
-        self.season = season;
+        if season.is_whole() {
+            self.season = season;
+        }
     }
 
     pub(crate) const fn season(&self) -> &Season {

@@ -40,6 +40,14 @@ impl Residuals {
         }
     }
 
+    /// Whether quantiles can be taken of it, which what was read from outside need not be.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bins.len() == BINS
+            && self.unit > 0.0
+            && self.bins.iter().all(|bin| *bin >= 0.0)
+            && self.bins.iter().any(|bin| *bin > 0.0)
+    }
+
     /// Takes what came for a forecast; older samples keep `keep` of their weight.
     pub(crate) fn add(&mut self, forecast: f64, came: f64, weight: f64, keep: f64) {
         self.unit /= keep;

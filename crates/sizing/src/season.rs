@@ -38,6 +38,11 @@ impl Season {
         }
     }
 
+    /// Whether it has every slot, which what was read from outside need not have.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.day.len() == DAY && self.week.len() == WEEK
+    }
+
     /// Takes the demand at `now`.
     pub(crate) fn add(&mut self, now: Timestamp, demand: f64) {
         let slot = slot_of(now);

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,11 +39,7 @@ pub(crate) fn status(
         desired,
         why: why(report),
         attainment: worst.map(exact_percent),
-        workloads: report
-            .workloads
-            .iter()
-            .map(|workload| workload_status(workload, learned.get(&workload.name)))
-            .collect(),
+        workloads: workloads(report, learned),
         conditions: conditions(report, &before.conditions, now),
     }
 }
@@ -97,6 +93,16 @@ fn why(report: &PolicyReport) -> Option<String> {
         }
     };
     Some(bounded(&line, LONGEST_LINE))
+}
+
+/// One for each name: the list is keyed by it, and a ScaledJob that has a ScaledObject's name cannot be decided
+/// for anyway.
+fn workloads(report: &PolicyReport, learned: &BTreeMap<Arc<str>, String>) -> Vec<WorkloadStatus> {
+    let mut named = BTreeSet::new();
+    let all = report.workloads.iter();
+    all.filter(|workload| named.insert(&workload.name))
+        .map(|workload| workload_status(workload, learned.get(&workload.name)))
+        .collect()
 }
 
 fn workload_status(report: &WorkloadReport, learned: Option<&String>) -> WorkloadStatus {

@@ -1,8 +1,11 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use rheostat_cluster::{WatchOptions, WatchTiming, watch_cluster, watch_endpoints};
+use rheostat_decisions::DecisionLog;
 use rheostat_fleet::{AgentEndpoint, Fleet, FleetOptions};
 use rheostat_reading::Clock;
 use rheostat_scaler::{GRPC_PORT, HTTP_PORT, Scaler, ScalerOptions};
@@ -40,6 +43,40 @@ pub(crate) struct ScalerArguments {
     namespaces: Vec<String>,
     #[command(flatten)]
     inquiries: InquiryArguments,
+    #[command(flatten)]
+    decision_log: DecisionLogArguments,
+}
+
+/// Where decisions by ScalingPolicies are logged on disk.
+#[derive(Args)]
+struct DecisionLogArguments {
+    /// Log every decision by a ScalingPolicy to files of this directory, which is made where it is not there.
+    /// Each scaler needs one of its own. `rheostat explain --replay` reads it. In memory alone where it is
+    /// left out.
+    #[arg(long, env = "RHEOSTAT_DECISION_LOG", value_name = "DIR")]
+    decision_log: Option<PathBuf>,
+    /// The most that these files take together; the oldest go. At least 1 MiB (1048576).
+    #[arg(
+        long,
+        env = "RHEOSTAT_DECISION_LOG_SIZE",
+        value_name = "BYTES",
+        default_value_t = DECISION_LOG_SIZE,
+        requires = "decision_log"
+    )]
+    decision_log_size: u64,
+}
+
+/// 256 MiB: a day of a workload with ten pods and some more.
+const DECISION_LOG_SIZE: u64 = 256 * 1024 * 1024;
+
+impl DecisionLogArguments {
+    fn open(self) -> anyhow::Result<DecisionLog> {
+        match self.decision_log {
+            Some(directory) => DecisionLog::on_disk(&directory, self.decision_log_size)
+                .context("--decision-log and --decision-log-size"),
+            None => Ok(DecisionLog::in_memory()),
+        }
+    }
 }
 
 /// Where the agents are.
@@ -90,6 +127,7 @@ pub(crate) fn run(arguments: ScalerArguments) -> anyhow::Result<()> {
             grpc_security: arguments.grpc.load().context("gRPC port")?,
             http_address: arguments.http_listen,
             http_security: arguments.http.load().context("HTTP port")?,
+            decisions: Arc::new(arguments.decision_log.open()?),
             ..ScalerOptions::plaintext()
         };
         let client = kube::Client::try_default()

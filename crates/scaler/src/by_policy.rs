@@ -1,18 +1,20 @@
 //! A workload whose trigger leaves the replica count to a ScalingPolicy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use rheostat_cluster::{Workload, WorkloadKind};
+use rheostat_cluster::{WatchState, Workload, WorkloadKind};
 use rheostat_crd::{Policy, PolicyError};
 use rheostat_decisions::DecisionLog;
 use rheostat_policy::{Decided, ErrorKind, MetricType, Needs, PodInput};
 use rheostat_reading::Timestamp;
 use rheostat_sizing::{Decision, Outcome};
+use rheostat_steward::Leadership;
 
 use crate::decider::{Decider, Last, Look};
 use crate::evaluator::Sources;
 use crate::policies::{Found, NoPolicy, Policies};
-use crate::policy_state::PolicyState;
+use crate::policy_state::{Followed, PolicyState};
 use crate::standing::Standings;
 
 /// What is remembered of a workload with a policy.
@@ -23,6 +25,8 @@ pub(crate) struct ByPolicy {
     found: Option<Found>,
     problem: Option<Problem>,
     decider: Option<Decider>,
+    leadership: Leadership,
+    followed: Option<Followed>,
 }
 
 /// Why a policy does not decide.
@@ -50,6 +54,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) pods: &'a [PodInput],
     pub(crate) needs: &'a Needs,
 }
+
+/// How long what the leader wrote is followed while changes to it cannot be seen. As long as a lease: a
+/// leader that is cut off from the API server is followed for no longer either.
+const STATUS_STALE_AFTER: Duration = Duration::from_secs(15);
 
 impl ByPolicy {
     /// Takes the triggers that name a policy. What was learned stays: it is the workload's.
@@ -115,8 +123,10 @@ impl ByPolicy {
     ) -> Result<Decided, Problem> {
         let id = &scene.workload.id;
         self.found = None;
+        self.followed = None;
+        self.leadership.clone_from(sources.leadership);
         let found = rules.policies.find(&id.namespace, name, sources.cluster)?;
-        let meaning = Arc::clone(&found.meaning);
+        let (meaning, status) = (Arc::clone(&found.meaning), Arc::clone(&found.status));
         let policy = self.found.insert(found).object.id.to_string();
         let policy: &Policy = meaning.as_ref().as_ref().map_err(|error| Problem::Invalid {
             policy,
@@ -125,6 +135,11 @@ impl ByPolicy {
         let decider = self
             .decider
             .get_or_insert_with(|| Decider::new(scene.workload, rules.log));
+        let leader = leader(sources.leadership, scene.now, &id.namespace, sources.cluster);
+        let status = status.workloads.iter().find(|status| status.name == id.name);
+        if let Some(learned) = status.and_then(|status| status.learned.as_deref()) {
+            decider.adopt(learned, leader.is_some(), rules.log);
+        }
         let partner = policy
             .partner()
             .and_then(|name| rules.standings.partner(id, name));
@@ -139,7 +154,29 @@ impl ByPolicy {
             allotment: rules.standings.allotment(id),
             partner,
         };
-        Ok(decided(&decider.decide(&look, rules.log).decision))
+        // Decided by whoever follows, too: when the leader is gone it goes on at once.
+        let last = decider.decide(&look, rules.log);
+        self.followed = leader.zip(status).and_then(|(leader, status)| {
+            let replicas = status.desired?;
+            // The limits are the workload's own, whatever somebody has written there.
+            let within = replicas.min(last.intent.max_replicas).max(match replicas {
+                0 => 0,
+                _ => last.intent.min_replicas,
+            });
+            Some(Followed {
+                leader: Arc::clone(leader),
+                replicas: within,
+                active: status.active.unwrap_or(replicas > 0),
+            })
+        });
+        Ok(match &self.followed {
+            Some(followed) => Decided {
+                replicas: followed.replicas,
+                active: followed.active,
+                unknown: None,
+            },
+            None => decided(&last.decision),
+        })
     }
 
     /// Which error is answered where nothing was decided.
@@ -174,8 +211,27 @@ impl ByPolicy {
                 .decider
                 .as_ref()
                 .and_then(|decider| decider.learned().cloned()),
+            leadership: self.leadership.clone(),
+            followed: self.followed.clone(),
         }
     }
+}
+
+/// The other scaler whose decisions count, where its lease holds and what it writes can be seen.
+fn leader<'a>(
+    leadership: &'a Leadership,
+    now: Timestamp,
+    namespace: &str,
+    cluster: &rheostat_cluster::Snapshot,
+) -> Option<&'a Arc<str>> {
+    let Leadership::Following { leader, until } = leadership else {
+        return None;
+    };
+    let blind = match cluster.health.of_policies(namespace) {
+        Some(WatchState::Broken(stale)) => now.since(stale.since) > STATUS_STALE_AFTER,
+        _ => false,
+    };
+    (*until > now && !blind).then_some(leader)
 }
 
 fn decided(decision: &Decision) -> Decided {

@@ -1,5 +1,6 @@
 //! Decides for one workload by its policy, now and then, and remembers what came of it.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rheostat_fleet::FleetView;
 use rheostat_policy::{Needs, PodInput};
 use rheostat_reading::Timestamp;
 use rheostat_sizing::{Decision, Intent, Learned, Observation, Schedule, Sizer};
+use rheostat_steward::decode_learned;
 
 use crate::observe::{self, FirstReady};
 use crate::standing;
@@ -27,6 +29,8 @@ pub(crate) struct Decider {
     /// The last decision that was due; those that something changed come in between.
     stepped: Option<Timestamp>,
     learned: Option<(Timestamp, Arc<Learned>)>,
+    /// The hash of what another had learned, as text, when it was last taken over.
+    adopted: Option<u64>,
 }
 
 /// The last decision and what it was made for.
@@ -80,6 +84,7 @@ impl Decider {
             last: None,
             stepped: None,
             learned: None,
+            adopted: None,
         }
     }
 
@@ -90,6 +95,35 @@ impl Decider {
     /// What it has learned, as of a minute ago at most.
     pub(crate) fn learned(&self) -> Option<&Arc<Learned>> {
         self.learned.as_ref().map(|(_, learned)| learned)
+    }
+
+    /// Takes over what another has learned of the same workload, as the status has it: before the first
+    /// decision, and whatever the leader has learned since while one is followed.
+    pub(crate) fn adopt(&mut self, text: &str, follows: bool, log: &DecisionLog) {
+        if self.last.is_some() && !follows {
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.adopted == Some(hash) {
+            return;
+        }
+        self.adopted = Some(hash);
+        match decode_learned(text) {
+            Ok(learned) => {
+                log.adopt(&self.name, &mut self.sizer, learned);
+                self.learned = None;
+            }
+            Err(error) => {
+                let (workload, error) = (&self.name, &error as &dyn std::error::Error);
+                tracing::warn!(
+                    workload,
+                    error,
+                    "what was learned cannot be read from the policy's status; it is learned anew"
+                );
+            }
+        }
     }
 
     /// Decides where it is time to, or something has changed that a decision must not wait for.

@@ -13,11 +13,13 @@ use rheostat_policy::{
     TriggerError, evaluate, evaluate_decided, parse_manual_demand,
 };
 use rheostat_reading::Timestamp;
+use rheostat_steward::{Leadership, PolicyReport};
 
 use crate::by_policy::{ByPolicy, Rules, Scene};
 use crate::inquiries::{Findings, Wishes};
 use crate::plan::Plan;
 use crate::policies::Policies;
+use crate::policy_reports;
 use crate::snapshot::{Snapshot, TriggerState, WorkloadState};
 use crate::standing::Standings;
 use crate::{join, observe};
@@ -58,6 +60,8 @@ pub struct Sources<'a> {
     pub fleet: &'a FleetView,
     /// What the scaler has found out by itself.
     pub findings: &'a Findings,
+    /// Which replica of the scaler leads.
+    pub leadership: &'a Leadership,
 }
 
 /// How long what the API server said stays good while it cannot be asked. Long enough for its
@@ -104,6 +108,16 @@ impl Evaluator {
             workloads: states,
             unfounded,
         }
+    }
+
+    /// What there is to say of each ScalingPolicy of `cluster` after the evaluation that gave `snapshot`.
+    #[must_use]
+    pub fn policy_reports(
+        &self,
+        snapshot: &Snapshot,
+        cluster: &rheostat_cluster::Snapshot,
+    ) -> Arc<[PolicyReport]> {
+        policy_reports::of(cluster.policies(), &self.policies, snapshot)
     }
 
     /// What the last evaluation wants to be found out for the next one.

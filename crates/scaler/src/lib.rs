@@ -4,8 +4,9 @@
 //! the Kubernetes API says (`rheostat-cluster`), what the agents say (`rheostat-fleet`) and what the
 //! scaler has asked by itself ([`Inquiries`]). What the evaluation needs to know is asked for
 //! afterwards ([`Wishes`]), so that evaluating never waits. KEDA's
-//! calls, `/metrics` and `explain` only read the newest snapshot. Replicas of the scaler share
-//! nothing and give the same answers, since they see the same sources.
+//! calls, `/metrics` and `explain` only read the newest snapshot. Replicas of the scaler give the same
+//! answers to triggers with signals, since they see the same sources; by policies one of them decides
+//! for all ([`Agreement`]).
 
 mod assignment;
 mod by_policy;
@@ -20,6 +21,7 @@ mod metrics;
 mod observe;
 mod plan;
 mod policies;
+mod policy_reports;
 mod policy_state;
 mod report;
 mod run;
@@ -30,12 +32,12 @@ mod state;
 pub use evaluator::{Evaluator, Sources};
 pub use inquiries::{Findings, Inquiries, Prometheus, Wishes};
 pub use keda::StreamLimits;
-pub use policy_state::PolicyState;
+pub use policy_state::{Followed, PolicyState};
 pub use report::{
     AnswerReport, DeviceReport, EngineReadingReport, NumberReport, ObservedReport, PodReport, TargetReport,
     TriggerReport, WorkloadReport,
 };
-pub use run::{GRPC_PORT, HTTP_PORT, Scaler, ScalerError, ScalerOptions};
+pub use run::{Agreement, GRPC_PORT, HTTP_PORT, Scaler, ScalerError, ScalerOptions};
 pub use snapshot::{Snapshot, Snapshots, TriggerState, WorkloadState};
 
 /// Time between two evaluations where nothing else is set.

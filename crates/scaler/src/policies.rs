@@ -2,25 +2,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rheostat_cluster::{PolicyId, ScalingPolicy, Snapshot, WatchState};
-use rheostat_crd::{Policy, PolicyError};
+use rheostat_crd::{Policy, PolicyError, ScalingPolicyStatus};
+use serde::Deserialize as _;
 
 /// What ScalingPolicies mean, read once for each change.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    read: HashMap<PolicyId, Read>,
+    read: HashMap<PolicyId, Found>,
 }
 
-#[derive(Debug)]
-struct Read {
-    object: Arc<ScalingPolicy>,
-    meaning: Arc<Result<Policy, PolicyError>>,
-}
-
-/// A policy as it stands in the API, and what it means.
+/// A policy as it stands in the API, what it means, and what some scaler has written to its status.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) object: Arc<ScalingPolicy>,
     pub(crate) meaning: Arc<Result<Policy, PolicyError>>,
+    /// Empty where there is none, or none that can be read.
+    pub(crate) status: Arc<ScalingPolicyStatus>,
 }
 
 /// Why there is no policy to go by.
@@ -55,12 +52,22 @@ impl Policies {
                 Some(known) if known.object.spec == object.spec => Arc::clone(&known.meaning),
                 _ => Arc::new(Policy::read(&object.spec)),
             };
-            let read = Read {
+            let status = match known {
+                Some(known) if known.object.status == object.status => Arc::clone(&known.status),
+                _ => Arc::new(ScalingPolicyStatus::deserialize(&object.status).unwrap_or_default()),
+            };
+            let read = Found {
                 object: Arc::clone(object),
                 meaning,
+                status,
             };
             self.read.insert(object.id.clone(), read);
         }
+    }
+
+    /// `policy` and what is wrong with it, where something is.
+    pub(crate) fn problem(&self, policy: &PolicyId) -> Option<&PolicyError> {
+        self.read.get(policy)?.meaning.as_ref().as_ref().err()
     }
 
     /// The policy `name` of `namespace`.
@@ -69,11 +76,8 @@ impl Policies {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
-        if let Some(Read { object, meaning }) = self.read.get(&id) {
-            return Ok(Found {
-                object: Arc::clone(object),
-                meaning: Arc::clone(meaning),
-            });
+        if let Some(found) = self.read.get(&id) {
+            return Ok(found.clone());
         }
         Err(match cluster.health.of_policies(namespace) {
             Some(WatchState::Starting { problem }) => NoPolicy::NotListed {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use rheostat_cluster::{PolicyId, ScalingPolicy};
 use rheostat_sizing::{Decision, Intent, Learned};
+use rheostat_steward::Leadership;
 
 /// How a workload fares with the ScalingPolicy that its trigger names.
 #[derive(Clone, Debug)]
@@ -20,4 +21,19 @@ pub struct PolicyState {
     pub before: Option<u32>,
     /// What is known of the workload, as of a minute ago at most.
     pub learned: Option<Arc<Learned>>,
+    /// Which replica of the scaler leads, as far as this one knows.
+    pub leadership: Leadership,
+    /// The leader's decision, where that is answered and not this scaler's own.
+    pub followed: Option<Followed>,
+}
+
+/// What the replica of the scaler that leads has decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// What it calls itself.
+    pub leader: Arc<str>,
+    /// Replicas that the workload is to have.
+    pub replicas: u32,
+    /// Whether there is demand, or has been not long enough ago.
+    pub active: bool,
 }

@@ -3,11 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rheostat_cluster::Store;
+use rheostat_decisions::DecisionLog;
 use rheostat_fleet::Fleet;
 use rheostat_promtext::{BoundsError, Counter, Histogram};
 use rheostat_proto::keda::external_scaler_server::ExternalScalerServer;
 use rheostat_reading::Clock;
+use rheostat_steward::{Leadership, PolicyReport};
 use rheostat_transport::{ListenError, ServerSecurity, grpc_server, listen, serve_grpc, serve_http};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +38,19 @@ pub struct ScalerOptions {
     pub period: Duration,
     /// Bounds of push streams.
     pub streams: StreamLimits,
+    /// Where decisions by ScalingPolicies are logged.
+    pub decisions: Arc<DecisionLog>,
+    /// How the replicas of the scaler agree on these decisions; `None` where there is only one.
+    pub agreement: Option<Agreement>,
+}
+
+/// How the replicas of the scaler agree: one of them leads, and writes what it decides.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    /// Which one leads, as it changes.
+    pub leadership: watch::Receiver<Leadership>,
+    /// What there is to write, after each evaluation.
+    pub reports: watch::Sender<Arc<[PolicyReport]>>,
 }
 
 /// A scaler that is running.
@@ -92,6 +108,8 @@ impl ScalerOptions {
             http_security: ServerSecurity::Plaintext,
             period: crate::EVALUATION_PERIOD,
             streams: StreamLimits::default(),
+            decisions: Arc::default(),
+            agreement: None,
         }
     }
 }
@@ -122,6 +140,7 @@ impl Scaler {
             inquiries: inquiries.stats(),
             snapshots: snapshots.clone(),
             calls: Arc::new(Calls::default()),
+            decisions: options.decisions,
             evaluations: Counter::default(),
             panics: Counter::default(),
             evaluation_duration: Histogram::new(&[
@@ -135,6 +154,7 @@ impl Scaler {
             Inquirer::new(inquiries),
             publisher,
             options.period,
+            options.agreement,
             shutdown.clone(),
         ));
 
@@ -210,9 +230,10 @@ async fn evaluate(
     mut inquirer: Inquirer,
     publisher: Publisher,
     period: Duration,
+    agreement: Option<Agreement>,
     shutdown: CancellationToken,
 ) -> Result<(), ScalerError> {
-    let mut evaluator = Evaluator::default();
+    let mut evaluator = Evaluator::new(Arc::clone(&state.decisions));
     let mut changes = state.cluster.changes();
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -225,6 +246,9 @@ async fn evaluate(
         changes.borrow_and_update();
         let began = Instant::now();
         let sources = Arc::clone(&state);
+        let leadership = agreement
+            .as_ref()
+            .map_or_else(alone, |agreement| agreement.leadership.borrow().clone());
         // Thousands of workloads take milliseconds, which no call of KEDA's shall wait for.
         let evaluated = tokio::task::spawn_blocking(move || {
             let (cluster, fleet) = (sources.cluster.snapshot(), sources.fleet.view());
@@ -237,15 +261,20 @@ async fn evaluate(
                     cluster: &cluster,
                     fleet: &fleet,
                     findings: &findings,
+                    leadership: &leadership,
                 },
             );
+            let reports = evaluator.policy_reports(&snapshot, &cluster);
             inquirer.ask(now, evaluator.take_wishes(), &sources.fleet, &fleet);
-            (evaluator, inquirer, snapshot)
+            (evaluator, inquirer, snapshot, reports)
         });
-        let snapshot;
+        let (snapshot, reports);
         let panics = state.panics.get();
-        (evaluator, inquirer, snapshot) = evaluated.await.map_err(ScalerError::Evaluation)?;
+        (evaluator, inquirer, snapshot, reports) = evaluated.await.map_err(ScalerError::Evaluation)?;
         publisher.publish(snapshot);
+        if let Some(agreement) = &agreement {
+            agreement.reports.send_replace(reports);
+        }
         state.evaluations.inc();
         state.panics.add(evaluator.panics().saturating_sub(panics));
         state.evaluation_duration.observe_duration(began.elapsed());
@@ -253,6 +282,13 @@ async fn evaluate(
             () = tokio::time::sleep(LEAST_PAUSE.min(period)) => {}
             () = shutdown.cancelled() => return Ok(()),
         }
+    }
+}
+
+/// How a scaler without an agreement decides.
+fn alone() -> Leadership {
+    Leadership::Alone {
+        reason: "it is the only scaler, as far as it was told".into(),
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rheostat_cluster::{Store, WatchState};
+use rheostat_decisions::DecisionLog;
 use rheostat_fleet::Fleet;
 use rheostat_promtext::{Counter, Histogram};
 use rheostat_reading::{Clock, Timestamp};
@@ -20,6 +21,7 @@ pub(crate) struct State {
     pub(crate) inquiries: InquiryStats,
     pub(crate) snapshots: Snapshots,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) decisions: Arc<DecisionLog>,
     pub(crate) evaluations: Counter,
     pub(crate) panics: Counter,
     pub(crate) evaluation_duration: Histogram,

@@ -12,6 +12,7 @@ use rheostat_fleet::Fleet;
 use rheostat_policy::Answer;
 use rheostat_reading::{Clock, Timestamp};
 use rheostat_scaler::{Evaluator, Findings, Sources};
+use rheostat_steward::Leadership;
 use support::{snapshot, workload};
 
 const TRIGGER: &[(&str, &str)] = &[
@@ -45,6 +46,7 @@ fn answers(history: &[Second]) -> Vec<Answer> {
                 cluster: &store.snapshot(),
                 fleet: &fleet.view(),
                 findings: &Findings::default(),
+                leadership: &Leadership::default(),
             };
             let snapshot = evaluator.evaluate(clock.now(), &sources);
             snapshot.workloads()[0].triggers[0].answer.clone()
@@ -126,6 +128,7 @@ fn a_workload_that_leaves_is_forgotten() {
             cluster: &store.snapshot(),
             fleet: &fleet.view(),
             findings: &Findings::default(),
+            leadership: &Leadership::default(),
         };
         evaluator.evaluate(clock.now(), &sources).workloads().len()
     };

@@ -111,8 +111,6 @@ async fn four_replicas_at_95_are_a_demand_of_380() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tenants_load_on_the_same_node_changes_nothing() {
     let mut fixture = fixture(StreamLimits::default()).await;
-    fixture.cluster.apply(workload("team-a", "chat", 1, UTILIZATION));
-    let object = object("team-a", "chat", UTILIZATION);
     fixture
         .fleet
         .put(&snapshot(
@@ -120,6 +118,9 @@ async fn another_tenants_load_on_the_same_node_changes_nothing() {
             &[("team-a", "chat-0", 0.10), ("team-b", "chat-0", 1.0)],
         ))
         .unwrap();
+    // After the agent was heard: otherwise the first answer can be "as many as now".
+    fixture.cluster.apply(workload("team-a", "chat", 1, UTILIZATION));
+    let object = object("team-a", "chat", UTILIZATION);
     let value = eventually(|| fixture.value(&object), Result::is_ok)
         .await
         .unwrap();

@@ -13,11 +13,14 @@ use rheostat_cluster::{
 use rheostat_fleet::Fleet;
 use rheostat_proto::keda::external_scaler_client::ExternalScalerClient;
 use rheostat_reading::Clock;
-use rheostat_scaler::{Inquiries, PolicyState, Scaler};
+use rheostat_scaler::{Agreement, Inquiries, PolicyState, Scaler};
 use rheostat_scraper::{Scraper, ScraperOptions};
+use rheostat_sizing::Outcome;
+use rheostat_steward::Leadership;
 use rheostat_testkit::engine::{EngineOptions, Flavour, Gauges, Misbehaviour, MockEngine};
 use serde_json::{Value, json};
 use support::{eventually, keda, metrics, object, options, workload};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -35,11 +38,16 @@ struct Fixture {
 }
 
 async fn fixture() -> Fixture {
+    fixture_with(None).await
+}
+
+async fn fixture_with(agreement: Option<Agreement>) -> Fixture {
     let clock = Clock::system();
     let (cluster, store) = Store::new();
     let (_, view) = Fleet::by_hand(clock.clone());
     let options = rheostat_scaler::ScalerOptions {
         period: Duration::from_millis(50),
+        agreement,
         ..options()
     };
     let scraper = ScraperOptions {
@@ -291,4 +299,43 @@ async fn what_no_policy_can_decide_is_refused_with_what_is_allowed() {
     fixture
         .refused(TRIGGER, Code::FailedPrecondition, "ScaledJob")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_answers_with_the_leaders_count_and_reports_its_own() {
+    let following = Leadership::Following {
+        leader: "scaler-0_ab".into(),
+        until: Clock::system().now().plus(Duration::from_secs(3600)),
+    };
+    let (leads, leadership) = watch::channel(following);
+    let (reports, mut reported) = watch::channel(Arc::default());
+    let mut fixture = fixture_with(Some(Agreement { leadership, reports })).await;
+    let one = engine(0, 4).await;
+    let mut steady = policy("steady", json!({"concurrency": 8}));
+    steady.status = json!({"workloads": [{"name": "chat", "desired": 6, "active": true}]});
+    fixture.cluster.apply_policy(steady);
+    fixture.cluster.apply(served_by("chat", &[&one], TRIGGER));
+    let is = |count: f64| {
+        move |value: &Result<f64, Status>| value.as_ref().is_ok_and(|value| (value - count).abs() < 1e-9)
+    };
+    eventually(|| fixture.value(TRIGGER), is(6.0)).await.unwrap();
+    let known = reported
+        .wait_for(|reports| {
+            let decision = reports.first().and_then(|report| report.workloads.first());
+            decision.is_some_and(|workload| {
+                let decision = workload.decision.as_ref();
+                decision.is_ok_and(|decision| decision.outcome == Outcome::Known)
+            })
+        })
+        .await
+        .unwrap()
+        .clone();
+    let own = known[0].workloads[0].decision.as_ref().unwrap().replicas;
+    assert!(own < 6, "what it decides itself, for four requests: {own}");
+    leads.send_replace(Leadership::Leading {
+        since: Clock::system().now(),
+    });
+    eventually(|| fixture.value(TRIGGER), is(f64::from(own)))
+        .await
+        .unwrap();
 }

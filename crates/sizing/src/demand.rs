@@ -98,7 +98,12 @@ impl Demand {
         let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
         Seen {
             ready: u32::try_from(ready.len()).unwrap_or(u32::MAX),
-            known: u32::try_from(serving.len()).unwrap_or(u32::MAX),
+            known: u32::try_from(match objective {
+                // Whoever keeps GPUs busy need not be an engine.
+                Objective::Utilization(_) => ready.iter().filter(|pod| pod.gpu_utilization.is_some()).count(),
+                Objective::Slo(_) | Objective::Concurrency(_) => serving.len(),
+            })
+            .unwrap_or(u32::MAX),
             in_flight: in_flight * scale + outside,
             waiting: waiting * scale + outside,
             rate,

@@ -95,6 +95,10 @@ const LAG: Duration = Duration::from_secs(20);
 /// A pause that is longer is a gap: what came in it is not known, and nothing is learned from it.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
 
+/// GPUs that are busy for no more of their time, all together, do nothing: drivers and monitors show some, and
+/// without it nothing that is sized by utilisation would ever be idle.
+const IDLE: f64 = 0.01;
+
 /// A workload that was only just met keeps its size for at least so long: what it is needed for is not
 /// known yet.
 const YOUNG: Duration = Duration::from_secs(600);
@@ -305,7 +309,11 @@ impl Mind {
             outcome: Outcome::Unknown { reason },
             partial: true,
         };
-        if found.in_flight > 0.0 || found.rate > 0.0 {
+        let works = match intent.objective {
+            Objective::Utilization(_) => found.busy.is_some_and(|busy| busy > IDLE),
+            Objective::Slo(_) | Objective::Concurrency(_) => false,
+        };
+        if found.in_flight > 0.0 || found.rate > 0.0 || works {
             self.busy = seen.now;
         }
         let Some(demand) = demand else {

@@ -1,0 +1,75 @@
+//! What the replica of the scaler that leads is to write of ScalingPolicies.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rheostat_cluster::{PolicyId, ScalingPolicy};
+use rheostat_policy::{Answer, Trigger};
+use rheostat_steward::{PolicyReport, WorkloadReport};
+
+use crate::policies::Policies;
+use crate::snapshot::{Snapshot, TriggerState, WorkloadState};
+
+/// One report for each of the `objects`, used or not.
+pub(crate) fn of(
+    objects: &[Arc<ScalingPolicy>],
+    policies: &Policies,
+    snapshot: &Snapshot,
+) -> Arc<[PolicyReport]> {
+    if objects.is_empty() {
+        return Arc::default();
+    }
+    let mut users = users(snapshot);
+    objects
+        .iter()
+        .map(|object| {
+            let PolicyId { namespace, name } = &object.id;
+            PolicyReport {
+                policy: Arc::clone(object),
+                problem: policies.problem(&object.id).map(|error| error.to_string().into()),
+                workloads: users.remove(&(namespace, name)).unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+/// The workloads that use each policy, by namespace and name of the policy.
+fn users(snapshot: &Snapshot) -> BTreeMap<(&str, &str), Vec<WorkloadReport>> {
+    let mut users: BTreeMap<_, Vec<WorkloadReport>> = BTreeMap::new();
+    for state in snapshot.workloads() {
+        for trigger in &state.triggers {
+            let Some(name) = trigger.trigger().and_then(Trigger::policy) else {
+                continue;
+            };
+            let id = &state.workload.id;
+            let users = users.entry((id.namespace.as_str(), name)).or_default();
+            // The second trigger of a workload is refused; the first one speaks for it.
+            let known = users
+                .last()
+                .is_some_and(|last| *last.name == *id.name && last.kind == id.kind);
+            if !known {
+                users.push(workload(state, trigger));
+            }
+        }
+    }
+    users
+}
+
+fn workload(state: &WorkloadState, trigger: &TriggerState) -> WorkloadReport {
+    let decision = match (&trigger.policy, &trigger.answer) {
+        (Some(policy), _) => match (&policy.problem, &policy.decision) {
+            (None, Some(decision)) => Ok(Arc::clone(decision)),
+            (Some(problem), _) => Err(Arc::clone(problem)),
+            (None, None) => Err("not decided yet".into()),
+        },
+        (None, Answer::Error { reason, .. }) => Err(reason.as_str().into()),
+        (None, _) => Err("not decided yet".into()),
+    };
+    WorkloadReport {
+        name: state.workload.id.name.as_str().into(),
+        kind: state.workload.id.kind,
+        uid: state.workload.uid.as_str().into(),
+        decision,
+        learned: trigger.policy.as_ref().and_then(|policy| policy.learned.clone()),
+    }
+}

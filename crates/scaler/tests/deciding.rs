@@ -1,0 +1,336 @@
+//! Deciding by ScalingPolicies, by itself: a small world in which every answer is carried out at once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rheostat_cluster::{Pod, PolicyId, ScalingPolicy, Store, StoreWriter, Workload};
+use rheostat_decisions::{DecisionLog, Reader, replay};
+use rheostat_fleet::{Fleet, FleetWriter};
+use rheostat_policy::{Answer, Basis};
+use rheostat_reading::{Clock, ManualClock, Timestamp};
+use rheostat_scaler::{Evaluator, Findings, PolicyState, Snapshot, Sources};
+use rheostat_sizing::StartStage;
+use rheostat_steward::{Leadership, encode_learned};
+use serde_json::{Value, json};
+use support::{pod, snapshot, workload};
+
+/// A pod that serves, of whose start nothing is known.
+fn ready(workload: &str, place: u32) -> Arc<Pod> {
+    let mut pod = pod("team-a", &format!("{workload}-{place}"), Some("node-1"), true);
+    pod.ready_since = Some(pod.created_at);
+    Arc::new(pod)
+}
+
+struct World {
+    clock: Clock,
+    hand: ManualClock,
+    cluster: StoreWriter,
+    store: Store,
+    agent: FleetWriter,
+    fleet: Fleet,
+    evaluator: Evaluator,
+    leadership: Leadership,
+    /// Each workload, how much it has to do in replicas, and how many there are.
+    running: Vec<(Workload, f64, u32)>,
+    answers: Snapshot,
+}
+
+impl World {
+    fn new(log: DecisionLog) -> Self {
+        let (clock, hand) = Clock::manual(Timestamp::from_unix_nanos(1_800_000_000_000_000_000));
+        let (cluster, store) = Store::new();
+        let (agent, fleet) = Fleet::by_hand(clock.clone());
+        Self {
+            clock,
+            hand,
+            cluster,
+            store,
+            agent,
+            fleet,
+            evaluator: Evaluator::new(Arc::new(log)),
+            leadership: Leadership::default(),
+            running: Vec::new(),
+            answers: Snapshot::default(),
+        }
+    }
+
+    fn policy(&mut self, name: &str, spec: Value, status: Value) {
+        self.cluster.apply_policy(ScalingPolicy {
+            id: PolicyId {
+                namespace: "team-a".into(),
+                name: name.into(),
+            },
+            uid: format!("uid-{name}"),
+            generation: 1,
+            spec,
+            status,
+        });
+    }
+
+    /// A workload of so many replicas whose policy has its own name, and which has so much to do.
+    fn run(&mut self, name: &str, replicas: u32, load: f64) {
+        let mut workload = workload("team-a", name, replicas, &[("policy", name), ("grace", "10s")]);
+        workload.min_replicas = 1;
+        workload.pods = (0..replicas).map(|place| ready(name, place)).collect();
+        self.running.push((workload, load, replicas));
+    }
+
+    /// Lets so many seconds pass. The count that is answered is there a second later.
+    fn pass(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.hand.advance(Duration::from_secs(1));
+            let mut busy = Vec::new();
+            for (workload, load, replicas) in &mut self.running {
+                let target = workload.target.as_mut().unwrap();
+                if (target.spec_replicas, workload.pods.len()) != (*replicas, *replicas as usize) {
+                    (target.spec_replicas, target.status_replicas) = (*replicas, *replicas);
+                    let name = &workload.id.name;
+                    workload.pods = (0..*replicas).map(|place| ready(name, place)).collect();
+                }
+                let each = (*load / f64::from((*replicas).max(1))).min(1.0);
+                busy.extend(workload.pods.iter().map(|pod| (pod.name.clone(), each)));
+            }
+            let busy: Vec<_> = busy
+                .iter()
+                .map(|(pod, each)| ("team-a", pod.as_str(), *each))
+                .collect();
+            self.agent.put(&snapshot("node-1", &busy)).unwrap();
+            self.cluster
+                .apply_all(self.running.iter().map(|(workload, ..)| workload.clone()));
+            self.evaluate();
+            for (workload, _, replicas) in &mut self.running {
+                let state = self
+                    .answers
+                    .workloads()
+                    .iter()
+                    .find(|state| state.workload.id == workload.id);
+                if let Some(value) = state.unwrap().triggers[0].answer.value() {
+                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+                    let wanted = value as u32;
+                    *replicas = wanted.clamp(workload.min_replicas, workload.max_replicas);
+                }
+            }
+        }
+    }
+
+    fn evaluate(&mut self) {
+        let sources = Sources {
+            cluster: &self.store.snapshot(),
+            fleet: &self.fleet.view(),
+            findings: &Findings::default(),
+            leadership: &self.leadership,
+        };
+        self.answers = self.evaluator.evaluate(self.clock.now(), &sources);
+    }
+
+    fn replicas(&self, name: &str) -> u32 {
+        let found = self
+            .running
+            .iter()
+            .find(|(workload, ..)| workload.id.name == name);
+        found.unwrap().2
+    }
+
+    fn answer(&self) -> &Answer {
+        &self.answers.workloads()[0].triggers[0].answer
+    }
+
+    fn state(&self) -> PolicyState {
+        self.answers.workloads()[0].triggers[0]
+            .policy
+            .as_deref()
+            .unwrap()
+            .clone()
+    }
+}
+
+#[test]
+fn the_count_follows_the_load_and_what_was_logged_can_be_decided_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = World::new(DecisionLog::on_disk(directory.path(), 64 * 1024 * 1024).unwrap());
+    world.policy("chat", json!({"utilization": "50%"}), Value::Null);
+    world.run("chat", 2, 0.5);
+    world.pass(60);
+    assert_eq!(world.replicas("chat"), 2, "just met: what is there is kept");
+    world.running[0].1 = 2.5;
+    world.pass(120);
+    let high = world.replicas("chat");
+    assert!(
+        high >= 5,
+        "a load of 2.5 at half: {high}, {:?}",
+        world.state().decision
+    );
+    world.running[0].1 = 1.0;
+    world.pass(4000);
+    let low = world.replicas("chat");
+    assert!((2..high).contains(&low), "a load of 1 at half: {low}");
+    drop(world);
+    let again = replay(Reader::open(directory.path()).unwrap()).unwrap();
+    assert!(again.is_equal(), "{again}");
+    assert!(again.decisions > 800, "a decision every five seconds: {again}");
+}
+
+#[test]
+fn a_pool_is_shared_by_weight_and_priority() {
+    let mut world = World::new(DecisionLog::in_memory());
+    let member = |priority: i32, weight: f64| json!({"utilization": "50%", "pool": {"name": "gpus", "gpus": 9, "priority": priority, "weight": weight}});
+    world.policy("one", member(0, 1.0), Value::Null);
+    world.policy("two", member(0, 2.0), Value::Null);
+    world.run("one", 2, 20.0);
+    world.run("two", 2, 20.0);
+    world.pass(120);
+    assert_eq!((world.replicas("one"), world.replicas("two")), (3, 6));
+    world.policy("one", member(5, 1.0), Value::Null);
+    world.pass(60);
+    assert_eq!(
+        (world.replicas("one"), world.replicas("two")),
+        (8, 1),
+        "the minimum stays"
+    );
+}
+
+#[test]
+fn a_scaler_that_has_just_started_takes_no_more_of_a_pool_than_there_is() {
+    let mut world = World::new(DecisionLog::in_memory());
+    let member = json!({"utilization": "50%", "pool": {"name": "gpus", "gpus": 4}});
+    for name in ["one", "two"] {
+        world.policy(name, member.clone(), Value::Null);
+        world.run(name, 2, 20.0);
+    }
+    for _ in 0..60 {
+        world.pass(1);
+        assert!(world.replicas("one") + world.replicas("two") <= 4);
+    }
+}
+
+#[test]
+fn a_pair_keeps_its_ratio_and_does_not_hold_itself_up() {
+    let mut world = World::new(DecisionLog::in_memory());
+    let part = |part: &str, partner: &str| json!({"utilization": "50%", "role": {"part": part, "partner": partner, "prefillPerDecode": 0.5}});
+    world.policy("decode", part("decode", "prefill"), Value::Null);
+    world.policy("prefill", part("prefill", "decode"), Value::Null);
+    world.run("decode", 2, 4.0);
+    world.run("prefill", 1, 0.0);
+    world.pass(120);
+    let (decode, prefill) = (world.replicas("decode"), world.replicas("prefill"));
+    assert!(decode >= 8 && prefill * 2 >= decode, "{decode} and {prefill}");
+    world.running[0].1 = 0.5;
+    world.pass(4000);
+    let (decode, prefill) = (world.replicas("decode"), world.replicas("prefill"));
+    assert!(decode <= 3 && prefill <= 2, "{decode} and {prefill}");
+}
+
+#[test]
+fn whoever_follows_answers_what_the_leader_decided_and_goes_on_alone_when_it_is_gone() {
+    let mut world = World::new(DecisionLog::in_memory());
+    let status = |desired: u32| json!({"workloads": [{"name": "chat", "desired": desired, "active": true}]});
+    world.policy("chat", json!({"utilization": "50%"}), status(7));
+    world.run("chat", 2, 0.5);
+    world.leadership = Leadership::Following {
+        leader: "scaler-0_ab".into(),
+        until: world.clock.now().plus(Duration::from_secs(30)),
+    };
+    world.pass(3);
+    assert_eq!(world.answer().value(), Some(7.0));
+    let state = world.state();
+    assert_eq!(&*state.followed.unwrap().leader, "scaler-0_ab");
+    assert!(state.decision.is_some(), "it decides by itself all the same");
+    // Whatever is written there, the workload's own limits hold.
+    world.policy(
+        "chat",
+        json!({"utilization": "50%", "replicas": {"max": 5}}),
+        status(90),
+    );
+    world.pass(1);
+    assert_eq!(world.answer().value(), Some(5.0));
+    world.policy("chat", json!({"utilization": "50%"}), status(90));
+    world.pass(40);
+    let state = world.state();
+    assert_eq!(state.followed, None, "the lease is over");
+    let own = f64::from(state.decision.unwrap().replicas);
+    assert_eq!(world.answer().value(), Some(own), "{}", world.answer());
+}
+
+#[test]
+fn what_was_learned_survives_a_restart() {
+    let mut world = World::new(DecisionLog::in_memory());
+    let spec = json!({"utilization": "50%"});
+    world.policy("chat", spec.clone(), Value::Null);
+    world.run("chat", 1, 0.2);
+    world.pass(2);
+    // A pod that takes 90 s to become ready, and is gone when the scaler starts again.
+    let began = world.clock.now();
+    let mut started = pod("team-a", "chat-1", Some("node-1"), true);
+    started.created_at = began;
+    started.ready_since = Some(began.plus(Duration::from_secs(90)));
+    world.running[0].0.pods = [Arc::new(started)].into();
+    world.hand.advance(Duration::from_secs(100));
+    world.pass(70);
+    let starts = |state: &PolicyState| -> Vec<(StartStage, u64)> {
+        let learned = state.learned.as_ref().unwrap().cold_start().learned();
+        learned
+            .map(|(_, time)| (time.stage, time.p50.as_secs()))
+            .collect()
+    };
+    let before = starts(&world.state());
+    assert!(before.contains(&(StartStage::Total, 90)), "{before:?}");
+    let text = encode_learned(world.state().learned.as_ref().unwrap()).unwrap();
+
+    let mut after = World::new(DecisionLog::in_memory());
+    let status = json!({"workloads": [{"name": "chat", "learned": text}]});
+    after.policy("chat", spec.clone(), status);
+    after.run("chat", 1, 0.2);
+    after.pass(2);
+    assert_eq!(starts(&after.state()), before);
+
+    // What cannot be read is learned anew, and harms nothing.
+    let mut broken = World::new(DecisionLog::in_memory());
+    broken.policy(
+        "chat",
+        spec,
+        json!({"workloads": [{"name": "chat", "learned": "v1:AAAA"}]}),
+    );
+    broken.run("chat", 1, 0.2);
+    broken.pass(2);
+    assert!(starts(&broken.state()).is_empty());
+    assert!(matches!(
+        broken.answer(),
+        Answer::Value {
+            basis: Basis::Current | Basis::Watching { .. },
+            ..
+        }
+    ));
+}
+
+#[test]
+fn every_policy_is_reported_with_what_uses_it_and_what_is_wrong() {
+    let mut world = World::new(DecisionLog::in_memory());
+    world.policy("chat", json!({"utilization": "50%"}), Value::Null);
+    world.policy("bad", json!({"utilization": "50"}), Value::Null);
+    world.policy("idle", json!({"concurrency": 8}), Value::Null);
+    world.run("chat", 2, 0.5);
+    world.run("bad", 2, 0.5);
+    world.pass(7);
+    let reports = world
+        .evaluator
+        .policy_reports(&world.answers, &world.store.snapshot());
+    let names: Vec<_> = reports
+        .iter()
+        .map(|report| report.policy.id.name.as_str())
+        .collect();
+    assert_eq!(names, ["bad", "chat", "idle"]);
+    let problem = reports[0].problem.as_deref().unwrap();
+    assert!(problem.contains("spec.utilization is \"50\""), "{problem}");
+    let told = reports[0].workloads[0].decision.as_ref().unwrap_err();
+    assert!(told.contains("spec.utilization"), "{told}");
+    assert_eq!(reports[1].problem, None);
+    let chat = &reports[1].workloads[0];
+    assert_eq!((&*chat.name, &*chat.uid), ("chat", "uid-team-a-chat"));
+    assert_eq!(chat.decision.as_ref().unwrap().replicas, 2);
+    assert!(chat.learned.is_some());
+    assert!(reports[2].workloads.is_empty());
+}

@@ -10,6 +10,7 @@ mod process;
 mod promtext;
 mod scaler;
 mod scrape;
+mod simulator;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Benchmark {
     Scrape(scrape::ScrapeArguments),
     /// The parser of metrics beside others.
     Promtext(promtext::PromtextArguments),
+    /// The simulator beside stepping through every iteration, and a day of a million requests.
+    Simulator(simulator::SimulatorArguments),
     /// The simulated agents of `scaler`.
     #[command(hide = true)]
     ServeAgents(scaler::Layout),
@@ -48,6 +51,9 @@ enum Benchmark {
     /// The scraper under test of `scrape`.
     #[command(hide = true)]
     ServeScraper(scrape::ScraperArguments),
+    /// One run of `simulator`.
+    #[command(hide = true)]
+    SimulateDay(simulator::DayArguments),
 }
 
 fn main() -> ExitCode {
@@ -57,10 +63,12 @@ fn main() -> ExitCode {
         Benchmark::Agent(options) => agent::run(&options).map(Some),
         Benchmark::Scrape(options) => scrape::run(&options).map(Some),
         Benchmark::Promtext(options) => promtext::run(&options).map(Some),
+        Benchmark::Simulator(options) => simulator::run(&options).map(Some),
         Benchmark::ServeAgents(layout) => scaler::serve_agents(layout).map(|()| None),
         Benchmark::ServeScaler(layout) => scaler::serve_scaler(&layout).map(|()| None),
         Benchmark::ServeEngines(options) => scrape::serve_engines(&options).map(|()| None),
         Benchmark::ServeScraper(options) => scrape::serve_scraper(&options).map(|()| None),
+        Benchmark::SimulateDay(options) => simulator::simulate_day(&options).map(|()| None),
     };
     let outcome = outcome.and_then(|figures| match figures {
         Some(figures) => figures.show(arguments.out.as_deref()),

@@ -29,6 +29,9 @@ enum Name {
     Promtext,
     /// CPU and memory of scraping the engines of a node and of a fleet, beside a real Prometheus.
     Scrape,
+    /// Requests a second that the simulator serves, beside stepping through every iteration; time and memory
+    /// of a day of a million requests.
+    Simulator,
 }
 
 /// Runs the benchmark; its figures go to `bench/NAME.json` in cargo's target directory.
@@ -50,6 +53,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         Name::Agent => ("agent", true),
         Name::Promtext => ("promtext", false),
         Name::Scrape => ("scrape", false),
+        Name::Simulator => ("simulator", false),
     };
     let mut command = Command::new(bench);
     command

@@ -72,6 +72,7 @@ fn conditions(page: &mut String, report: &Report) {
         match report.mode {
             rheostat_simulator::Mode::Iteration => "iteration by iteration",
             rheostat_simulator::Mode::Fluid => "as a flow",
+            rheostat_simulator::Mode::Stepping => "iteration by iteration, each by itself",
         },
         rounded(slo.attainment.0 * 100.0),
         escape(&promised.join(", "))

@@ -52,6 +52,7 @@ mod score;
 mod server;
 mod simulate;
 mod span;
+mod stepping;
 mod time;
 mod timeline;
 

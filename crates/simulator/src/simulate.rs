@@ -13,6 +13,7 @@ use crate::run::{Change, Observer, Progress, Run, Sample};
 use crate::scenario::{Mode, Scenario, SimulationError};
 use crate::score::Score;
 use crate::server::{Job, Server};
+use crate::stepping::Stepping;
 use crate::time::{LONGEST, Picoseconds, SECOND, duration, picoseconds, seconds};
 use crate::timeline::Timeline;
 
@@ -40,6 +41,7 @@ pub fn simulate<O: Observer + ?Sized>(
     match scenario.mode {
         Mode::Iteration => Simulation::<Batch, O>::new(scenario, warm, driver, observer).run(requests),
         Mode::Fluid => Simulation::<Fluid, O>::new(scenario, warm, driver, observer).run(requests),
+        Mode::Stepping => Simulation::<Stepping, O>::new(scenario, warm, driver, observer).run(requests),
     }
 }
 

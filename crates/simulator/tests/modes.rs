@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Poisson, scenario};
-use rheostat_simulator::{ColdStart, Control, Controller, Mode, Run, simulate};
+use rheostat_simulator::{ColdStart, Control, Controller, Delay, Mode, NodePool, Run, Spot, simulate};
 use rheostat_sizing::Observation;
 
 fn both(engine: &str, rate: f64, lengths: (u32, u32)) -> [Run; 2] {
@@ -111,5 +111,32 @@ fn policies_score_alike_in_both() {
             );
             assert!((b / a - 1.0).abs() < 0.1, "{what}");
         }
+    }
+}
+
+/// Jumps and steps end in the same run, to the last bit, whatever happens to replicas meanwhile.
+#[test]
+fn a_whole_run_is_the_same_by_jumps_and_by_steps() {
+    for lengths in [(512, 128), (3000, 600)] {
+        let [jumps, steps] = [Mode::Iteration, Mode::Stepping].map(|mode| {
+            let mut scenario = scenario("llama2-70b-a100-tp4");
+            scenario.mode = mode;
+            scenario.nodes = Some(NodePool {
+                gpus_per_node: 4,
+                standing: 0,
+                max_gpus: 16,
+                provision: Delay::Fixed(Duration::from_secs(30)),
+                removed_after: Duration::from_secs(60),
+                stock_outs: Vec::new(),
+                spot: Some(Spot {
+                    mean_life: Duration::from_secs(200),
+                    notice: Duration::from_secs(10),
+                }),
+            });
+            let requests = Poisson::new(|_| 3.0, 3.0, 600.0, lengths, 5).spread();
+            simulate(&scenario, requests, Control::Static(3), &mut ()).unwrap()
+        });
+        assert!(jumps.requests > 1000 && jumps.lost > 0);
+        assert_eq!(jumps, steps);
     }
 }

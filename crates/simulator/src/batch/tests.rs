@@ -1,4 +1,4 @@
-//! The jumps beside plain steps: an engine that does every iteration by itself and counts everything anew.
+//! The jumps beside plain steps.
 
 use std::borrow::Cow;
 
@@ -6,188 +6,13 @@ use proptest::prelude::*;
 use rheostat_reading::Seconds;
 
 use super::*;
+use crate::stepping::Stepping;
 use crate::time::SECOND;
 
-/// One iteration after the other, without any closed form.
-struct Reference {
-    costs: Costs,
-    max_sequences: usize,
-    budget: u64,
-    block: u64,
-    blocks: u64,
-    now: Picoseconds,
-    iterations: u64,
-    queue: VecDeque<Step>,
-    /// In the order in which they were begun.
-    running: Vec<Step>,
-    finished: Vec<Finished>,
-    preemptions: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    job: Job,
-    first: Option<Picoseconds>,
-    /// Tokens that it has.
-    tokens: u32,
-    /// Tokens to read, and those of them that are read.
-    read: u32,
-    done: u32,
-    /// Tokens that it decoded since it was begun.
-    decoded: u32,
-}
-
-impl Step {
-    fn held(&self) -> u64 {
-        u64::from(self.read + self.decoded)
-    }
-
-    fn decodes(&self) -> bool {
-        self.done == self.read
-    }
-}
-
-impl Reference {
-    fn new(engine: &EngineModel) -> Self {
-        Self {
-            costs: engine.costs(),
-            max_sequences: engine.max_sequences as usize,
-            budget: u64::from(engine.max_batched_tokens),
-            block: u64::from(engine.block_tokens),
-            blocks: u64::from(engine.kv_tokens / engine.block_tokens),
-            now: 0,
-            iterations: 0,
-            queue: VecDeque::new(),
-            running: Vec::new(),
-            finished: Vec::new(),
-            preemptions: 0,
-        }
-    }
-
-    fn run(&mut self, jobs: &[Job]) {
-        let mut jobs = jobs.iter().copied().peekable();
-        loop {
-            if self.queue.is_empty() && self.running.is_empty() {
-                let Some(job) = jobs.peek() else { return };
-                self.now = self.now.max(job.arrived);
-            }
-            while let Some(job) = jobs.next_if(|job| job.arrived <= self.now) {
-                self.queue.push_back(Step {
-                    job,
-                    first: None,
-                    tokens: 0,
-                    read: job.prompt,
-                    done: 0,
-                    decoded: 0,
-                });
-            }
-            self.iterate();
-        }
-    }
-
-    fn free(&self) -> u64 {
-        let used: u64 = self
-            .running
-            .iter()
-            .map(|step| step.held().div_ceil(self.block))
-            .sum();
-        self.blocks - used
-    }
-
-    /// Blocks that the next token of each decoding sequence takes.
-    fn wanted(&self) -> u64 {
-        let full = |step: &&Step| step.decodes() && step.held().is_multiple_of(self.block);
-        self.running.iter().filter(full).count() as u64
-    }
-
-    fn iterate(&mut self) {
-        let mut preempted = false;
-        while self.wanted() > self.free() {
-            let step = self.running.pop().unwrap();
-            self.preemptions += 1;
-            preempted = true;
-            self.queue.push_front(Step {
-                read: step.job.prompt + step.tokens,
-                done: 0,
-                decoded: 0,
-                ..step
-            });
-        }
-        let decoding: Vec<bool> = self.running.iter().map(Step::decodes).collect();
-        let mut budget = self.budget - decoding.iter().filter(|decodes| **decodes).count() as u64;
-        let mut prefill = 0;
-        let mut read = |step: &mut Step, budget: &mut u64| {
-            let tokens = u64::from(step.read - step.done).min(*budget);
-            step.done += tokens as u32;
-            *budget -= tokens;
-            prefill += tokens;
-        };
-        for (step, _) in self
-            .running
-            .iter_mut()
-            .zip(&decoding)
-            .filter(|(_, decodes)| !**decodes)
-        {
-            read(step, &mut budget);
-        }
-        let wanted: u64 = self
-            .running
-            .iter()
-            .zip(&decoding)
-            .filter(|(step, decodes)| **decodes && step.held().is_multiple_of(self.block))
-            .count() as u64;
-        while !preempted
-            && budget > 0
-            && self.running.len() < self.max_sequences
-            && self.running.iter().all(Step::decodes)
-            && let Some(head) = self.queue.front()
-            && u64::from(head.read).div_ceil(self.block) + wanted <= self.free()
-        {
-            let mut step = self.queue.pop_front().unwrap();
-            read(&mut step, &mut budget);
-            self.running.push(step);
-        }
-        let (mut sequences, mut attended) = (0, 0);
-        for (step, _) in self
-            .running
-            .iter()
-            .zip(&decoding)
-            .filter(|(_, decodes)| **decodes)
-        {
-            sequences += 1;
-            attended += step.held() + 1;
-        }
-        self.now += self.costs.iteration(prefill, sequences, attended);
-        self.iterations += 1;
-        for (place, step) in self.running.iter_mut().enumerate() {
-            if decoding.get(place) == Some(&true) {
-                step.decoded += 1;
-                step.tokens += 1;
-            } else if step.decodes() {
-                step.tokens += 1;
-                step.first = step.first.or(Some(self.now));
-            }
-        }
-        let now = self.now;
-        let finished = &mut self.finished;
-        self.running.retain(|step| {
-            let done = step.tokens == step.job.output;
-            if done {
-                finished.push(Finished {
-                    job: step.job,
-                    first: step.first.unwrap(),
-                    at: now,
-                });
-            }
-            !done
-        });
-    }
-}
-
-/// The same through [`Batch`], with looks in between that must not change anything.
-fn jump(engine: &EngineModel, jobs: &[Job], looks: Picoseconds) -> (Vec<Finished>, u64, u64, u64) {
-    let mut batch = Batch::new(engine);
-    let (mut finished, mut preemptions, mut spans) = (Vec::new(), 0, 0);
+/// Plays `jobs` through a server, with looks in between that must not change anything; gives what ended, how
+/// often a sequence was thrown out and how often the server was called.
+fn play<S: Server>(server: &mut S, jobs: &[Job], looks: Picoseconds) -> (Vec<Finished>, u64, u64) {
+    let (mut finished, mut preemptions, mut steps) = (Vec::new(), 0, 0);
     let mut outcome = Outcome {
         meter: None,
         finished: &mut finished,
@@ -196,23 +21,31 @@ fn jump(engine: &EngineModel, jobs: &[Job], looks: Picoseconds) -> (Vec<Finished
     let mut jobs = jobs.iter().copied().peekable();
     let mut look = looks;
     loop {
-        let due = batch.next();
+        let due = server.next();
         let arrival = jobs.peek().map(|job| job.arrived);
         let Some(next) = due.into_iter().chain(arrival).min() else {
             break;
         };
         if looks > 0 && look < next {
-            batch.settle(look, &mut outcome);
+            server.settle(look, &mut outcome);
             look += looks;
         } else if arrival == Some(next) {
             let job = jobs.next().unwrap();
-            batch.submit(next, job);
+            server.submit(next, job);
         } else {
-            batch.step(next, &mut outcome);
-            spans += 1;
+            server.step(next, &mut outcome);
+            steps += 1;
         }
     }
-    assert_eq!((batch.in_flight(), batch.blocks.used, batch.held), (0, 0, 0));
+    assert_eq!((server.in_flight(), server.kv_tokens()), (0, 0));
+    (finished, preemptions, steps)
+}
+
+/// By jumps: what ended, how many iterations there were, how often a sequence was thrown out, how many jumps.
+fn jump(engine: &EngineModel, jobs: &[Job], looks: Picoseconds) -> (Vec<Finished>, u64, u64, u64) {
+    let mut batch = Batch::new(engine);
+    let (finished, preemptions, spans) = play(&mut batch, jobs, looks);
+    assert_eq!((batch.blocks.used, batch.held), (0, 0));
     assert!(batch.blocks.phases.iter().all(|phase| *phase == 0));
     (finished, batch.iteration, preemptions, spans)
 }
@@ -277,13 +110,13 @@ proptest! {
         let largest = jobs.iter().map(|job| job.prompt + job.output).max().unwrap();
         let kv_blocks = largest.div_ceil(block_tokens) + spare;
         let engine = engine(max_sequences, batched, kv_blocks, block_tokens, cost);
-        let mut reference = Reference::new(&engine);
-        reference.run(&jobs);
+        let mut stepping = Stepping::new(&engine);
+        let (one_by_one, thrown_out, _) = play(&mut stepping, &jobs, 0);
         let (finished, iterations, preemptions, spans) = jump(&engine, &jobs, looks);
         prop_assert_eq!(finished.len(), jobs.len());
-        prop_assert_eq!(sorted(finished), sorted(reference.finished));
-        prop_assert_eq!(iterations, reference.iterations);
-        prop_assert_eq!(preemptions, reference.preemptions);
+        prop_assert_eq!(sorted(finished), sorted(one_by_one));
+        prop_assert_eq!(iterations, stepping.iterations());
+        prop_assert_eq!(preemptions, thrown_out);
         prop_assert!(spans <= iterations + jobs.len() as u64);
     }
 }

@@ -15,8 +15,8 @@ pub(crate) struct DemoArguments {
     /// The same seed gives the same load.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seed: u64,
-    /// Replay the requests of this trace (CSV of the Azure LLM traces: TIMESTAMP,ContextTokens,
-    /// GeneratedTokens) instead of the built-in load: its first two hours at their own times, their
+    /// Replay the requests of this trace (Azure, BurstGPT, ServeGen or Mooncake files, counts, a Prometheus
+    /// range export) instead of the built-in load: its first two hours at their own times, their
     /// work scaled so that the busiest minute needs 8 GPUs.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,

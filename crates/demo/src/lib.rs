@@ -30,7 +30,6 @@ mod record;
 mod report;
 mod stage;
 mod story;
-mod trace;
 mod verdict;
 mod view;
 mod world;
@@ -38,13 +37,13 @@ mod world;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rheostat_trace::Trace;
 use tokio_util::sync::CancellationToken;
 
 use pace::Pace;
 use play::Played;
 use stage::Stage;
 use story::Story;
-use trace::Trace;
 use view::View;
 
 /// What to show, and how.
@@ -55,7 +54,7 @@ pub struct DemoOptions {
     pub speed: Option<f64>,
     /// Seed of the world.
     pub seed: u64,
-    /// Requests to replay in place of the built-in load: CSV of the Azure LLM inference traces.
+    /// Requests to replay in place of the built-in load, in any format that `rheostat_trace` reads.
     /// The first two hours are played at their own times; their work is scaled so that the busiest
     /// minute needs 8 GPUs.
     pub trace: Option<PathBuf>,
@@ -80,7 +79,15 @@ const TRACE_TAKES: f64 = 60.0;
 /// An option makes no sense, a part cannot run, or the story did not happen.
 pub async fn run(options: DemoOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let library = library(options.fake_nvml.as_deref())?;
-    let trace = options.trace.as_deref().map(Trace::open).transpose()?;
+    let reading = rheostat_trace::Options {
+        seed: options.seed,
+        ..rheostat_trace::Options::default()
+    };
+    let trace = options
+        .trace
+        .as_deref()
+        .map(|path| Trace::open(path, &reading))
+        .transpose()?;
     let (story, mut world) = Story::new(options.seed, trace.as_ref())?;
     let speed = match (options.speed, &trace) {
         (Some(speed), _) => speed,

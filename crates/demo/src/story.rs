@@ -1,9 +1,10 @@
 use std::ops::Range;
+use std::time::Duration;
 
 use rheostat_policy::{MANUAL_DEMAND_ANNOTATION, Trigger};
+use rheostat_trace::Trace;
 
 use crate::manifest::Manifest;
-use crate::trace::Trace;
 use crate::world::{Arrivals, Demand, Rate, World};
 
 /// What is to happen in the demo. All times are seconds of the simulated day.
@@ -92,19 +93,20 @@ impl Story {
                 "built-in: a rise, a burst, quiet".to_owned(),
             ),
             Some(trace) => {
-                let length = trace.seconds().ceil().min(f64::from(LONGEST)) as u32;
-                let played = trace
-                    .requests()
-                    .iter()
-                    .filter(|one| one.second <= f64::from(length));
+                let length = trace.duration().as_secs_f64().ceil().min(f64::from(LONGEST)) as u32;
+                // What comes at the very end is played too.
+                let played = trace.slice(
+                    Duration::ZERO,
+                    Duration::from_secs(length.into()) + Duration::from_nanos(1),
+                );
                 let load = format!(
-                    "trace: {} of {} requests in {} min, scaled so that the busiest minute needs {TRACE_PEAK} GPUs",
-                    played.count(),
-                    trace.requests().len(),
+                    "trace: {} of {:.0} requests in {} min, scaled so that the busiest minute needs {TRACE_PEAK} GPUs",
+                    played.requests().count(),
+                    trace.expected_requests(),
                     length.div_ceil(60)
                 );
                 (
-                    Arrivals::from_trace(trace, TRACE_PEAK),
+                    Arrivals::from_trace(&played, TRACE_PEAK),
                     // llm's day is the same whatever is replayed.
                     length.max(BUILT_IN - TAIL) + TAIL,
                     load,

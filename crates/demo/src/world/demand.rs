@@ -1,7 +1,6 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
-
-use crate::trace::Trace;
+use rheostat_trace::{Request, Trace};
 
 /// What a workload's GPUs have to do.
 #[derive(Clone, Debug)]
@@ -50,6 +49,16 @@ pub(crate) struct Arrived {
 /// once; this is one request's part.
 const WORK_PER_REQUEST: f64 = 0.05;
 
+/// A generated token costs about as much GPU time as this many prompt tokens: prompts are read in
+/// parallel and bound by arithmetic, answers are written one token at a time and bound by memory
+/// (Splitwise, ISCA 2024, section 3).
+const PROMPT_TOKENS_PER_GENERATED: f64 = 8.0;
+
+/// What a request of a trace costs, in prompt tokens.
+fn tokens_worth(request: &Request) -> f64 {
+    f64::from(request.prompt_tokens) + PROMPT_TOKENS_PER_GENERATED * f64::from(request.output_tokens)
+}
+
 impl Arrivals {
     /// The built-in day: quiet, a rise, a plateau, a burst, quiet again.
     pub(crate) fn built_in() -> Self {
@@ -70,20 +79,21 @@ impl Arrivals {
 
     /// The requests of `trace`, their work scaled so that the busiest minute needs `peak` GPUs.
     pub(crate) fn from_trace(trace: &Trace, peak: f64) -> Self {
+        let mut requests: Vec<(f64, f64)> = trace
+            .requests()
+            .map(|request| (request.at.as_secs_f64(), tokens_worth(&request)))
+            .collect();
         let mut minutes: Vec<f64> = Vec::new();
-        for request in trace.requests() {
-            let minute = (request.second / 60.0) as usize;
+        for (second, work) in &requests {
+            let minute = (second / 60.0) as usize;
             minutes.resize(minutes.len().max(minute + 1), 0.0);
-            minutes[minute] += request.tokens_worth();
+            minutes[minute] += work;
         }
         let busiest = minutes.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-        let scale = peak * 60.0 / busiest;
-        let requests = trace.requests().iter();
-        Self::Trace(
-            requests
-                .map(|request| (request.second, request.tokens_worth() * scale))
-                .collect(),
-        )
+        for (_, work) in &mut requests {
+            *work *= peak * 60.0 / busiest;
+        }
+        Self::Trace(requests)
     }
 
     /// What arrives from `second` to one second later.
@@ -149,6 +159,7 @@ pub(crate) fn uniform(random: &mut ChaCha8Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use rand_chacha::rand_core::SeedableRng as _;
+    use rheostat_trace::Options;
 
     use super::*;
 
@@ -180,7 +191,7 @@ mod tests {
     fn the_busiest_minute_of_a_trace_needs_the_peak() {
         let text = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n\
                     2023-11-16 18:15:46.0,100,10\r\n2023-11-16 18:15:56.0,100,10\r\n2023-11-16 18:17:50.5,100,10\r\n";
-        let trace = Trace::read(text.as_bytes()).unwrap();
+        let trace = Trace::read(text.as_bytes(), &Options::default()).unwrap();
         let arrivals = Arrivals::from_trace(&trace, 6.0);
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let all: Vec<Arrived> = (0..200)

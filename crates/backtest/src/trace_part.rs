@@ -107,7 +107,7 @@ impl TracePart {
     }
 
     /// Requests that arrive in what is scored.
-    pub fn scored_requests(&self) -> impl Iterator<Item = &Request> {
+    pub fn scored_requests(&self) -> impl Iterator<Item = &Request> + Clone {
         self.requests
             .iter()
             .filter(|request| request.at >= self.scored_from)

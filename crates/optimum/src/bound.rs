@@ -1,5 +1,6 @@
 use std::fmt;
 
+use crate::backlog::Backlog;
 use crate::job::Job;
 use crate::load::{Bill, ReplicaSeconds};
 use crate::windows::{Cell, Windows};
@@ -15,6 +16,8 @@ use crate::windows::{Cell, Windows};
 ///   apart into one for each replica, as without waiting: on or off at the border of each window, a cold
 ///   start for each time it is turned on. (Moving time within a window from a higher replica to a lower one
 ///   never makes a start more.) Short windows see peaks, long ones lose less at their borders.
+/// - **backlog**: the cheapest plan of whole replicas under which, at any time, as much is done as is due by
+///   then and no more than has come. Nothing is lost at borders; which of the work is done is left open.
 ///
 /// Jobs may be dropped where that is cheaper: each for a price, and the price of all that may be dropped is
 /// taken off again (weak duality; see [`crate::with_attainment`]). Those with the most work are dropped
@@ -36,6 +39,18 @@ pub fn bound(jobs: &[Job], bill: Bill, attainment: f64) -> Bound {
                     by: BoundBy::Windows { seconds: length },
                 };
             }
+        }
+    }
+    if let Some(backlog) = Backlog::new(jobs, bill) {
+        let all: f64 = jobs.iter().map(Job::work).sum();
+        let found = backlog.bound(all - work_of(jobs, late));
+        if found > best.replica_seconds.0 {
+            best = Bound {
+                replica_seconds: ReplicaSeconds(found),
+                by: BoundBy::Backlog {
+                    seconds: backlog.slot(),
+                },
+            };
         }
     }
     best
@@ -65,6 +80,11 @@ pub enum BoundBy {
         /// Their length.
         seconds: f64,
     },
+    /// What must be done by any time, and cannot be done before it came.
+    Backlog {
+        /// Length of the slots in which replicas change.
+        seconds: f64,
+    },
 }
 
 impl fmt::Display for BoundBy {
@@ -72,6 +92,7 @@ impl fmt::Display for BoundBy {
         match self {
             Self::Work => out.write_str("the work"),
             Self::Windows { seconds } => write!(out, "windows of {seconds} s"),
+            Self::Backlog { seconds } => write!(out, "the backlog in slots of {seconds} s"),
         }
     }
 }
@@ -88,7 +109,7 @@ fn work_of(jobs: &[Job], late: f64) -> f64 {
     let dropped = late.floor().max(0.0) as usize;
     let part = late - late.floor();
     let kept: f64 = work.iter().skip(dropped).sum();
-    kept - work.get(dropped).map_or(0.0, |work| work * part)
+    f64::max(0.0, kept - work.get(dropped).map_or(0.0, |work| work * part))
 }
 
 /// The value is concave in the price: 60 narrowings by a third leave it exact to ten digits.

@@ -10,9 +10,11 @@
 //! the future, it is asked for early enough.
 
 mod attainment;
+mod backlog;
 mod bound;
 mod job;
 mod load;
+mod prices;
 mod waiting;
 mod windows;
 
@@ -20,4 +22,5 @@ pub use attainment::with_attainment;
 pub use bound::{Bound, BoundBy, bound};
 pub use job::{Job, Request};
 pub use load::{Bill, Load, LoadError, ReplicaSeconds};
-pub use waiting::{without_waiting, work};
+pub use prices::Prices;
+pub use waiting::{schedule, without_waiting, work};

@@ -34,3 +34,30 @@ fn of_level(needs: &[u32], level: u32, bin: f64, bill: Bill) -> f64 {
     }
     cost
 }
+
+/// How many replicas the plan of [`without_waiting`] has in each bin: those that are needed, and those that
+/// are cheaper to keep than to start again. A replica that is not needed again is let go.
+#[must_use]
+pub fn schedule(load: &Load, bill: Bill) -> Vec<u32> {
+    let needs: Vec<u32> = load.bins().iter().map(Bin::need).collect();
+    let mut replicas = needs.clone();
+    for level in 1..=load.peak() {
+        // Where this level was last needed, or warm.
+        let mut last = (level <= bill.warm).then_some(0);
+        for (place, &need) in needs.iter().enumerate() {
+            if need < level {
+                continue;
+            }
+            if let Some(last) = last {
+                let idle = (place - last) as f64 * load.seconds();
+                if idle < bill.cold_start.as_secs_f64() {
+                    for kept in &mut replicas[last..place] {
+                        *kept = (*kept).max(level);
+                    }
+                }
+            }
+            last = Some(place + 1);
+        }
+    }
+    replicas
+}

@@ -37,7 +37,11 @@ pub(crate) struct Cell {
 impl Windows {
     /// Windows of `length` seconds, the first of which begins `offset` seconds before the load.
     pub(crate) fn cut(jobs: &[Job], length: f64, offset: f64) -> Self {
-        let end = jobs.iter().map(Job::end).fold(0.0, f64::max);
+        let ends = jobs
+            .iter()
+            .flat_map(Job::pieces)
+            .flat_map(|piece| [piece.from, piece.by]);
+        let end = ends.filter(|end| end.is_finite()).fold(0.0, f64::max);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

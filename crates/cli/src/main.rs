@@ -1,6 +1,7 @@
 //! The `rheostat` binary: arguments, wiring, output.
 
 mod agent;
+mod agreement;
 mod backtest;
 mod demo;
 mod explain;

@@ -11,6 +11,7 @@ use rheostat_reading::Clock;
 use rheostat_scaler::{GRPC_PORT, HTTP_PORT, Scaler, ScalerOptions};
 use tokio::sync::watch;
 
+use crate::agreement::AgreementArguments;
 use crate::inquiries::InquiryArguments;
 use crate::security::{client_arguments, server_arguments};
 use crate::stop;
@@ -45,6 +46,8 @@ pub(crate) struct ScalerArguments {
     inquiries: InquiryArguments,
     #[command(flatten)]
     decision_log: DecisionLogArguments,
+    #[command(flatten)]
+    agreement: AgreementArguments,
 }
 
 /// Where decisions by ScalingPolicies are logged on disk.
@@ -122,7 +125,7 @@ pub(crate) fn run(arguments: ScalerArguments) -> anyhow::Result<()> {
     runtime.block_on(async {
         let shutdown = stop::on_signal()?;
         let clock = Clock::system();
-        let options = ScalerOptions {
+        let mut options = ScalerOptions {
             grpc_address: arguments.grpc_listen,
             grpc_security: arguments.grpc.load().context("gRPC port")?,
             http_address: arguments.http_listen,
@@ -139,15 +142,20 @@ pub(crate) fn run(arguments: ScalerArguments) -> anyhow::Result<()> {
         };
         let (cluster, _cluster_guard) = watch_cluster(client.clone(), watch, clock.clone());
         let inquiries = arguments.inquiries.start(&client, &clock)?;
-        let (endpoints, _endpoints_guard) = find_agents(arguments.agents, client, clock.clone())?;
+        let (endpoints, _endpoints_guard) = find_agents(arguments.agents, client.clone(), clock.clone())?;
         let security = arguments
             .agent_security
             .load()
             .context("connections to the agents")?;
         let fleet = Fleet::start(FleetOptions::new(security), clock.clone(), endpoints);
+        let (agreement, steward) = arguments.agreement.start(client, clock.clone(), shutdown.clone());
+        options.agreement = Some(agreement);
         let scaler = Scaler::start(options, clock, cluster, fleet, inquiries, shutdown).await?;
         tracing::info!(grpc = %scaler.grpc_address(), http = %scaler.http_address(), "scaler started");
-        scaler.finished().await?;
+        let finished = scaler.finished().await;
+        // What is left to write is written, and the lease given back, however the scaler ended.
+        steward.finished().await.context("what was left to write")?;
+        finished?;
         Ok(())
     })
 }

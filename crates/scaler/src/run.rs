@@ -8,7 +8,7 @@ use rheostat_fleet::Fleet;
 use rheostat_promtext::{BoundsError, Counter, Histogram};
 use rheostat_proto::keda::external_scaler_server::ExternalScalerServer;
 use rheostat_reading::Clock;
-use rheostat_steward::{Leadership, PolicyReport};
+use rheostat_steward::{Leadership, PolicyReport, Stats};
 use rheostat_transport::{ListenError, ServerSecurity, grpc_server, listen, serve_grpc, serve_http};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -51,6 +51,8 @@ pub struct Agreement {
     pub leadership: watch::Receiver<Leadership>,
     /// What there is to write, after each evaluation.
     pub reports: watch::Sender<Arc<[PolicyReport]>>,
+    /// How much was written, and how often that failed.
+    pub stats: Arc<Stats>,
 }
 
 /// A scaler that is running.
@@ -141,6 +143,7 @@ impl Scaler {
             snapshots: snapshots.clone(),
             calls: Arc::new(Calls::default()),
             decisions: options.decisions,
+            agreement: options.agreement.clone(),
             evaluations: Counter::default(),
             panics: Counter::default(),
             evaluation_duration: Histogram::new(&[

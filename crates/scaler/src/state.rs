@@ -9,6 +9,7 @@ use rheostat_reading::{Clock, Timestamp};
 
 use crate::inquiries::InquiryStats;
 use crate::metrics::Calls;
+use crate::run::Agreement;
 use crate::snapshot::Snapshots;
 
 /// What the parts of a running scaler share.
@@ -22,6 +23,7 @@ pub(crate) struct State {
     pub(crate) snapshots: Snapshots,
     pub(crate) calls: Arc<Calls>,
     pub(crate) decisions: Arc<DecisionLog>,
+    pub(crate) agreement: Option<Agreement>,
     pub(crate) evaluations: Counter,
     pub(crate) panics: Counter,
     pub(crate) evaluation_duration: Histogram,

@@ -309,7 +309,12 @@ async fn a_follower_answers_with_the_leaders_count_and_reports_its_own() {
     };
     let (leads, leadership) = watch::channel(following);
     let (reports, mut reported) = watch::channel(Arc::default());
-    let mut fixture = fixture_with(Some(Agreement { leadership, reports })).await;
+    let mut fixture = fixture_with(Some(Agreement {
+        leadership,
+        reports,
+        stats: Arc::default(),
+    }))
+    .await;
     let one = engine(0, 4).await;
     let mut steady = policy("steady", json!({"concurrency": 8}));
     steady.status = json!({"workloads": [{"name": "chat", "desired": 6, "active": true}]});

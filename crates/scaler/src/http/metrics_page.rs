@@ -3,6 +3,7 @@
 
 use rheostat_promtext::{EncodeError, Encoder, Format, Kind};
 
+use super::agreement_metrics::agreement;
 use crate::inquiries::InquiryStats;
 use crate::report::basis;
 use crate::snapshot::{TriggerState, WorkloadState};
@@ -11,6 +12,7 @@ use crate::state::State;
 pub(super) fn page(state: &State, format: Format) -> Result<String, EncodeError> {
     let mut encoder = Encoder::new(format);
     scaler(&mut encoder, state)?;
+    agreement(&mut encoder, state)?;
     sources(&mut encoder, state)?;
     inquiries(&mut encoder, &state.inquiries)?;
     triggers(&mut encoder, state)?;

@@ -1,5 +1,6 @@
 //! The scaler's HTTP port: metrics, probes, and why each number is what it is.
 
+mod agreement_metrics;
 mod metrics_page;
 
 use std::sync::Arc;

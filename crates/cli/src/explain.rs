@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -9,12 +10,14 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use crate::replay;
+
 /// `rheostat explain`.
 #[derive(Args)]
 pub(crate) struct ExplainArguments {
-    /// The ScaledObject or ScaledJob.
-    #[arg(value_name = "NAMESPACE/NAME")]
-    workload: String,
+    /// The ScaledObject or ScaledJob. With `--replay` the only one that is looked at; all without it.
+    #[arg(value_name = "NAMESPACE/NAME", required_unless_present = "replay")]
+    workload: Option<String>,
     /// The scaler's HTTP port, such as `http://127.0.0.1:8080`. Without it the scaler is reached
     /// through the Kubernetes API server, with the permissions of the current kubeconfig.
     #[arg(long, env = "RHEOSTAT_SCALER", value_name = "URL")]
@@ -27,6 +30,13 @@ pub(crate) struct ExplainArguments {
         value_name = "NAMESPACE/SERVICE:PORT"
     )]
     service: String,
+    /// Make the decisions of a decision log again, here and without a scaler, and say whether they are the
+    /// same bit for bit. A file, or a directory with the files of `--decision-log`.
+    #[arg(long, value_name = "LOG", conflicts_with = "scaler")]
+    replay: Option<PathBuf>,
+    /// With `--replay`: make them under this ScalingPolicy instead, a YAML file, and show what differs.
+    #[arg(long, value_name = "POLICY", requires = "replay")]
+    what_if: Option<PathBuf>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -38,8 +48,15 @@ const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// How long to wait for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks a scaler and prints what it says.
+/// Asks a scaler, or looks into a decision log, and prints what there is to say.
 pub(crate) fn run(arguments: ExplainArguments) -> anyhow::Result<()> {
+    if let Some(log) = &arguments.replay {
+        let workload = arguments.workload.as_deref();
+        return match &arguments.what_if {
+            Some(policy) => replay::under(log, policy, workload, arguments.json),
+            None => replay::again(log, workload, arguments.json),
+        };
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -58,7 +75,9 @@ async fn ask(arguments: ExplainArguments) -> anyhow::Result<String> {
         scaler,
         service,
         json,
+        ..
     } = arguments;
+    let workload = workload.context("no workload is named")?;
     let (namespace, name) = pair(&workload).ok_or_else(|| {
         anyhow!("{workload:?} is not NAMESPACE/NAME of a ScaledObject or ScaledJob, such as team-a/chat")
     })?;

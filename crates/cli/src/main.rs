@@ -8,6 +8,7 @@ mod explain;
 mod gpu;
 mod inquiries;
 mod logging;
+mod replay;
 mod scaler;
 mod security;
 mod simulate;
@@ -42,7 +43,7 @@ enum Command {
     Backtest(Box<backtest::BacktestArguments>),
     /// Show this machine's GPUs.
     Gpu(gpu::GpuArguments),
-    /// Say why a workload's number is what it is.
+    /// Say why a workload's number is what it is, or was.
     Explain(explain::ExplainArguments),
 }
 

@@ -21,6 +21,7 @@ mod metrics;
 mod observe;
 mod plan;
 mod policies;
+mod policy_explanation;
 mod policy_reports;
 mod policy_state;
 mod report;
@@ -32,6 +33,9 @@ mod state;
 pub use evaluator::{Evaluator, Sources};
 pub use inquiries::{Findings, Inquiries, Prometheus, Wishes};
 pub use keda::StreamLimits;
+pub use policy_explanation::{
+    ColdStartReport, DecisionReport, FiguresReport, FollowedReport, PolicyExplanation,
+};
 pub use policy_state::{Followed, PolicyState};
 pub use report::{
     AnswerReport, DeviceReport, EngineReadingReport, NumberReport, ObservedReport, PodReport, TargetReport,

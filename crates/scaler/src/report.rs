@@ -8,6 +8,7 @@ use rheostat_policy::{
 use rheostat_reading::{Observed, Timestamp};
 use serde::Serialize;
 
+use crate::policy_explanation::PolicyExplanation;
 use crate::snapshot::{TriggerState, WorkloadState};
 
 /// Why a workload's numbers are what they are: for programs as JSON, for people as text.
@@ -78,6 +79,9 @@ pub struct TriggerReport {
     /// Signals that have one number for the whole workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<NumberReport>,
+    /// Why the policy wants as many replicas as it does, where the trigger names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyExplanation>,
     /// Each pod that was looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodReport>,
@@ -271,6 +275,11 @@ impl TriggerReport {
             hpa_wants: evaluation.and_then(|evaluation| hpa_wants(workload, evaluation, &state.answer)),
             steps,
             numbers,
+            policy: state
+                .policy
+                .as_deref()
+                .filter(|_| full)
+                .map(PolicyExplanation::new),
             pods,
         }
     }
@@ -478,6 +487,9 @@ impl fmt::Display for TriggerReport {
         }
         for step in &self.steps {
             writeln!(out, "    {step}")?;
+        }
+        if let Some(policy) = &self.policy {
+            policy.fmt(out)?;
         }
         writeln!(out, "    answer: {}", self.answer.because)?;
         match self.hpa_wants {

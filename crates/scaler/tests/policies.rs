@@ -20,6 +20,8 @@ use rheostat_steward::Leadership;
 use rheostat_testkit::engine::{EngineOptions, Flavour, Gauges, Misbehaviour, MockEngine};
 use serde_json::{Value, json};
 use support::{eventually, keda, metrics, object, options, workload};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -95,6 +97,19 @@ impl Fixture {
             .is_active(object("team-a", "chat", trigger))
             .await;
         Ok(reply?.into_inner().result)
+    }
+
+    /// A page of the HTTP port, head included.
+    async fn page(&self, path: &str, accept: &str) -> String {
+        let address = self.scaler.http_address();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
     }
 
     /// How the workload fares with its policy.
@@ -202,6 +217,38 @@ async fn the_answer_is_the_replica_count_that_the_policy_decides() {
         (spec.metric_name.as_str(), spec.target_size),
         ("rheostat-policy", 1)
     );
+    let page = fixture.page("/metrics", "text/plain").await;
+    let labels = r#"{name="chat",namespace="team-a",policy="steady"} "#;
+    for part in [
+        "rheostat_policy_desired_replicas",
+        "rheostat_policy_demand_replicas",
+    ] {
+        assert!(page.contains(&format!("{part}{labels}")), "{part}: {page}");
+    }
+    let known =
+        r#"rheostat_policy_outcome{name="chat",namespace="team-a",outcome="known",policy="steady"} 1"#;
+    assert!(page.contains(known), "{page}");
+    assert!(
+        page.contains("rheostat_scaler_decision_log_lost_total 0"),
+        "{page}"
+    );
+    let explained = fixture.page("/v1/workloads/team-a/chat", "text/plain").await;
+    for part in [
+        "policy steady; this scaler decides alone",
+        "Demand: 80.0 requests in flight",
+        "demand 10.00 replicas",
+    ] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+    let json = fixture
+        .page("/v1/workloads/team-a/chat", "application/json")
+        .await;
+    let json: Value = serde_json::from_str(json.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let told = &json["workloads"][0]["triggers"][0]["policy"];
+    assert_eq!(told["policy"], "steady", "{json:#}");
+    assert_eq!(told["decision"]["outcome"], "known", "{json:#}");
+    assert_eq!(told["decision"]["figures"]["in_flight"], 80.0, "{json:#}");
+    assert_eq!(told["decision"]["steps"][0]["kind"], "demand", "{json:#}");
     fixture.cluster.apply_policy(policy(
         "steady",
         json!({"concurrency": 8, "replicas": {"max": 4}}),
@@ -209,6 +256,8 @@ async fn the_answer_is_the_replica_count_that_the_policy_decides() {
     let limited = |value: &Result<f64, Status>| value.as_ref().is_ok_and(|value| *value <= 4.0);
     let value = eventually(|| fixture.value(TRIGGER), limited).await.unwrap();
     assert!((value - 4.0).abs() < 1e-9, "{value}");
+    let explained = fixture.page("/v1/workloads/team-a/chat", "text/plain").await;
+    assert!(explained.contains("bound by: never more than 4"), "{explained}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 use rheostat_promtext::{EncodeError, Encoder, Format, Kind};
 
 use super::agreement_metrics::agreement;
+use super::policy_metrics::policies;
 use crate::inquiries::InquiryStats;
 use crate::report::basis;
 use crate::snapshot::{TriggerState, WorkloadState};
@@ -16,6 +17,7 @@ pub(super) fn page(state: &State, format: Format) -> Result<String, EncodeError>
     sources(&mut encoder, state)?;
     inquiries(&mut encoder, &state.inquiries)?;
     triggers(&mut encoder, state)?;
+    policies(&mut encoder, state)?;
     Ok(encoder.finish())
 }
 

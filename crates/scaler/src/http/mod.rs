@@ -2,6 +2,7 @@
 
 mod agreement_metrics;
 mod metrics_page;
+mod policy_metrics;
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use crate::policy::{self, Policy, STATIC};
 use crate::pool;
 use crate::report::{CaseReport, Report, Row, Variant};
 use crate::store::Store;
-use crate::tune::tune;
+use crate::tune::{tune, tune_long};
 
 /// How a backtest is done.
 #[derive(Clone, Debug)]
@@ -19,7 +19,8 @@ pub struct Options {
     pub policies: Vec<String>,
     /// Runs at once.
     pub threads: NonZeroUsize,
-    /// Settings that a search tries at most for each baseline, case and objective; 0 runs defaults only.
+    /// Settings that a search tries at most for each baseline, case and objective: of a long trace mostly on its
+    /// busiest hours. 0 runs defaults only.
     pub evaluations: usize,
     /// Names the code, so that a stored result is only used by the code that made it.
     pub build: String,
@@ -119,13 +120,13 @@ impl Runner<'_> {
     fn rows(&self, name: &str) -> Result<Vec<Row>, RunError> {
         let policy = Policy::defaults(name);
         let Some(baseline) = policy.baseline(self.case)? else {
-            let outcome = self.evaluate(&policy, true)?;
+            let outcome = self.evaluate(self.case, &policy, true)?;
             return Ok(vec![Row::new(self.case, &policy, None, outcome)]);
         };
         let mut rows = Vec::new();
         // A level that nobody has chosen is no policy.
         if name != STATIC {
-            let outcome = self.evaluate(&policy, true)?;
+            let outcome = self.evaluate(self.case, &policy, true)?;
             rows.push(Row::new(self.case, &policy, Some(&baseline), outcome));
         }
         if self.options.evaluations > 0 {
@@ -141,23 +142,30 @@ impl Runner<'_> {
         };
         let attainment = self.case.conditions.slo.attainment;
         let stopped = AtomicBool::new(false);
-        let candidates = self.candidates(baseline)?;
-        let found = tune(
-            baseline,
-            &candidates.parameters,
-            attainment,
-            self.options.evaluations,
-            |settings| {
-                self.evaluate(&with(settings), false)
-                    .map_err(|error| match error {
-                        RunError::Failed(error) => error,
-                        RunError::Stopped => {
-                            stopped.store(true, Ordering::Relaxed);
-                            EvaluationError::Stopped
-                        }
-                    })
-            },
-        );
+        let on = |case: &Case, settings: &rheostat_baselines::Settings| {
+            self.evaluate(case, &with(settings), false)
+                .map_err(|error| match error {
+                    RunError::Failed(error) => error,
+                    RunError::Stopped => {
+                        stopped.store(true, Ordering::Relaxed);
+                        EvaluationError::Stopped
+                    }
+                })
+        };
+        let whole = |settings: &rheostat_baselines::Settings| on(self.case, settings);
+        let candidates = self.candidates(baseline)?.parameters;
+        let most = self.options.evaluations;
+        let found = match self.case.busiest.as_slice() {
+            parts @ [_, _] if baseline.name != STATIC => tune_long(
+                baseline,
+                &candidates,
+                attainment,
+                most,
+                |half, settings| on(&parts[half], settings),
+                whole,
+            ),
+            _ => tune(baseline, &candidates, attainment, most, whole),
+        };
         let found = match found {
             Err(EvaluationError::Stopped) => return Err(RunError::Stopped),
             other => other?,
@@ -167,7 +175,7 @@ impl Runner<'_> {
         };
         let (settings, _) = &found.hindsight;
         let policy = with(settings);
-        let outcome = self.evaluate(&policy, true)?;
+        let outcome = self.evaluate(self.case, &policy, true)?;
         let hindsight = Row {
             variant: Variant::Hindsight,
             tried: found.tried,
@@ -199,12 +207,12 @@ impl Runner<'_> {
         rheostat_baselines::find(baseline.name, &context)
     }
 
-    fn evaluate(&self, policy: &Policy, detailed: bool) -> Result<Outcome, RunError> {
+    fn evaluate(&self, case: &Case, policy: &Policy, detailed: bool) -> Result<Outcome, RunError> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(RunError::Stopped);
         }
-        let outcome = evaluate(self.case, policy, detailed, self.store, &self.options.build)?;
-        self.watch.ran(self.case.trace.requests.len() as u64);
+        let outcome = evaluate(case, policy, detailed, self.store, &self.options.build)?;
+        self.watch.ran(case.trace.requests.len() as u64);
         Ok(outcome)
     }
 }

@@ -44,6 +44,9 @@ pub struct Case {
     pub demand: Vec<Demand>,
     /// The least that any policy must spend.
     pub optimum: Optimum,
+    /// Of a long trace: the busiest hours of the first and of the second half of what is scored, on which
+    /// searches begin. Empty for a short one.
+    pub(crate) busiest: Vec<Case>,
     /// See [`Self::peak`].
     peak: u32,
     /// See [`Self::burst`].
@@ -87,6 +90,10 @@ const FIRST: Duration = Duration::from_secs(300);
 
 /// What passes between a need and a replica's being asked for: a poll of KEDA's and a sync of the HPA.
 const ASKING: Duration = Duration::from_secs(60);
+
+/// Searches on a long trace begin on so much of each half. Shorter, and a search learns nothing of floors and
+/// caps over a rise and a fall; longer, and it has no time for more than a few settings.
+const SEARCHED: Duration = Duration::from_secs(3 * 3600);
 
 /// Over what time the peak of a static fleet is averaged, and the longest that a burst is looked for in.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -140,6 +147,10 @@ impl Case {
             at: place as f64 * width.as_secs_f64(),
             replicas,
         });
+        let busiest = busiest_hours(&trace, &by_minute)
+            .into_iter()
+            .filter_map(|part| Self::new(Arc::new(part), conditions.clone()).ok())
+            .collect();
         let foresight = Foresight::new(START, FORESIGHT_BIN, trace.requests.iter().copied())?;
         Ok(Self {
             context: Context {
@@ -162,6 +173,7 @@ impl Case {
             },
             demand: demand.collect(),
             optimum,
+            busiest,
             peak: (busiest_of(&by_minute).ceil() as u32).clamp(1, most),
             burst: (busiest_of(&by_patience).ceil() as u32).clamp(1, most),
             trace,
@@ -199,6 +211,25 @@ fn replica_seconds(trace: &TracePart, conditions: &Conditions) -> Vec<Seconds> {
     requests
         .map(|request| Seconds(of(request.prompt_tokens, request.output_tokens)))
         .collect()
+}
+
+/// The busiest [`SEARCHED`] of each half of what is scored of a long trace, by what keeps replicas busy in each
+/// minute; none of a short one.
+fn busiest_hours(trace: &TracePart, by_minute: &[f64]) -> Vec<TracePart> {
+    if trace.scored_from.is_zero() {
+        return Vec::new();
+    }
+    let minute = |at: Duration| (at.as_secs() / MINUTE.as_secs()) as usize;
+    let width = minute(SEARCHED);
+    let halves = [(trace.scored_from, trace.middle()), (trace.middle(), trace.until)];
+    let parts = halves.into_iter().filter_map(|(from, to)| {
+        let bins = by_minute.get(minute(from)..minute(to))?;
+        let load = |place: &usize| bins[*place..*place + width].iter().sum::<f64>();
+        let hours = (0..=bins.len().checked_sub(width)?).step_by(10);
+        let busiest = hours.max_by(|one, other| load(one).total_cmp(&load(other)))?;
+        trace.cut(from + MINUTE * busiest as u32, SEARCHED).ok()
+    });
+    parts.collect()
 }
 
 fn busiest_of(bins: &[f64]) -> f64 {

@@ -118,7 +118,54 @@ pub(crate) fn coordinate_descent<T, E>(
     }
 }
 
+/// The best point that steps to neighbours lead to from the start, with at most `most` evaluations beyond those
+/// of `evaluated`: one parameter after the other is moved by a place as long as that pays, until no step does.
+///
+/// # Errors
+///
+/// The first error of `evaluate`.
+pub(crate) fn climb<T, E>(
+    grid: &Grid,
+    evaluated: &mut Evaluated<T>,
+    most: usize,
+    mut evaluate: impl FnMut(&[usize]) -> Result<T, E>,
+    better: impl Fn(&T, &T) -> bool,
+) -> Result<Vec<usize>, E> {
+    let mut best = grid.start.clone();
+    evaluated.get_or_evaluate(&best, &mut evaluate)?;
+    let limit = evaluated.len() + most;
+    loop {
+        let before = best.clone();
+        for parameter in grid.order() {
+            for up in [false, true] {
+                while let Some(point) = grid.neighbour(&best, parameter, up) {
+                    if evaluated.get(&point).is_none() && evaluated.len() >= limit {
+                        return Ok(best);
+                    }
+                    evaluated.get_or_evaluate(&point, &mut evaluate)?;
+                    match (evaluated.get(&point), evaluated.get(&best)) {
+                        (Some(new), Some(old)) if better(new, old) => best = point,
+                        _ => break,
+                    }
+                }
+            }
+        }
+        if best == before {
+            return Ok(best);
+        }
+    }
+}
+
 impl Grid {
+    /// `from` with one parameter moved by a place, where there is one.
+    fn neighbour(&self, from: &[usize], parameter: usize, up: bool) -> Option<Vec<usize>> {
+        let place = from.get(parameter)?;
+        let moved = if up { place + 1 } else { place.checked_sub(1)? };
+        let mut point = from.to_vec();
+        *point.get_mut(parameter)? = moved;
+        (moved < *self.sizes.get(parameter)?).then_some(point)
+    }
+
     /// Parameters in the order in which they are set.
     fn order(&self) -> impl Iterator<Item = usize> {
         let others = (0..self.sizes.len()).filter(|place| Some(*place) != self.first);
@@ -282,6 +329,26 @@ mod tests {
             best
         };
         assert_eq!((of(None), of(Some(1))), (vec![1, 0], vec![0, 1]));
+    }
+
+    #[test]
+    fn climbing_goes_step_by_step_and_stays_within_its_evaluations() {
+        let grid = Grid {
+            sizes: vec![9, 9],
+            start: vec![1, 7],
+            first: None,
+        };
+        let bowl = |point: &[usize]| -> Result<usize, Infallible> {
+            Ok(point[0].abs_diff(4).pow(2) + point[1].abs_diff(5).pow(2))
+        };
+        let better = |one: &usize, other: &usize| one < other;
+        let mut evaluated = Evaluated::default();
+        let Ok(best) = climb(&grid, &mut evaluated, 50, bowl, better);
+        assert_eq!(best, [4, 5]);
+        assert!(evaluated.len() <= 14, "{} evaluations", evaluated.len());
+        let mut few = Evaluated::default();
+        let Ok(best) = climb(&grid, &mut few, 3, bowl, better);
+        assert_eq!((best, few.len()), (vec![3, 7], 4), "the start and three more");
     }
 
     #[test]

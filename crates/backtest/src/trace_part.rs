@@ -94,6 +94,22 @@ impl TracePart {
         })
     }
 
+    /// What arrives within `length` from `from` on, as a trace of its own; all of it is scored where it is short.
+    ///
+    /// # Errors
+    ///
+    /// Nothing arrives in it.
+    pub(crate) fn cut(&self, from: Duration, length: Duration) -> Result<Self, TraceError> {
+        let start = self.requests.partition_point(|request| request.at < from);
+        let requests = self.requests.get(start..).unwrap_or_default().iter();
+        let requests = requests.map(|request| Request {
+            at: request.at.saturating_sub(from),
+            ..*request
+        });
+        let name = format!("{} from {:.1} h", self.name, from.as_secs_f64() / 3600.0);
+        Self::new(&name, requests, length)
+    }
+
     /// Half of what is scored lies before this, half after.
     #[must_use]
     pub fn middle(&self) -> Duration {
@@ -163,6 +179,16 @@ mod tests {
         assert_eq!(of(5, 10), of(5, 10));
         assert_ne!(of(5, 10), of(5, 11));
         assert_ne!(of(5, 10), of(6, 10));
+    }
+
+    #[test]
+    fn a_part_is_cut_out_and_timed_anew() {
+        let long = TracePart::new("long", requests(80, 3600), 3 * TracePart::DAY).unwrap();
+        let hours = |hours: u32| Duration::from_secs(3600) * hours;
+        let part = long.cut(hours(30), hours(4)).unwrap();
+        assert_eq!((part.requests.len(), part.requests[0].at), (4, Duration::ZERO));
+        assert_eq!((part.scored_from, part.until), (Duration::ZERO, hours(4)));
+        assert!(long.cut(hours(100), hours(4)).is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@ use rheostat_reading::Ratio;
 
 use crate::evaluate::EvaluationError;
 use crate::meter::Outcome;
-use crate::search::{Evaluated, Grid, coordinate_descent, least_that_fits};
+use crate::search::{Evaluated, Grid, climb, coordinate_descent, least_that_fits};
 use crate::tally::Tally;
 
 /// The best settings found, by what they were searched on.
@@ -51,11 +51,7 @@ pub(crate) fn tune(
             (one, None) => one.is_some(),
             (None, _) => false,
         };
-        let try_one = |point: &[usize]| match evaluate(&settings(&axes, point)) {
-            Ok(outcome) => Ok(Some(outcome)),
-            Err(EvaluationError::Policy(BaselineError::NotAllowed { .. })) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let try_one = |point: &[usize]| allowed(evaluate(&settings(&axes, point)));
         let point = match axes.as_slice() {
             [only] if only.name == STATIC => bisect(only, &mut evaluated, try_one, |outcome| {
                 outcome.is_some_and(|outcome| of(outcome).attainment().0 >= attainment.0)
@@ -88,6 +84,100 @@ pub(crate) fn tune(
         elsewhere: [scored_on(first, 1), scored_on(second, 0)],
         tried: evaluated.len(),
     }))
+}
+
+/// The same for a long trace, where runs on the whole are dear: `evaluate_part` runs the busiest hours of its first
+/// (0) and its second half (1), on each of which `most` settings are tried; the whole is run with the best of
+/// each, and a few steps from the better one lead to the best in hindsight. So what is found for one half is
+/// found without a look at the other.
+///
+/// # Errors
+///
+/// As [`tune`].
+pub(crate) fn tune_long(
+    baseline: &Baseline,
+    candidates: &[Parameter],
+    attainment: Ratio,
+    most: usize,
+    evaluate_part: impl Fn(usize, &Settings) -> Result<Outcome, EvaluationError>,
+    evaluate: impl Fn(&Settings) -> Result<Outcome, EvaluationError>,
+) -> Result<Option<Tuned>, EvaluationError> {
+    let axes = axes(baseline, candidates);
+    let grid = Grid {
+        sizes: axes.iter().map(|axis| axis.values.len()).collect(),
+        start: axes.iter().map(|axis| axis.default).collect(),
+        first: None,
+    };
+    let floor_first = Grid {
+        first: axes.iter().position(|axis| axis.name == FLOOR),
+        ..grid.clone()
+    };
+    let better = |one: &Option<Outcome>, other: &Option<Outcome>| match (one, other) {
+        (Some(one), Some(other)) => one.whole.is_better_than(&other.whole, attainment),
+        (one, None) => one.is_some(),
+        (None, _) => false,
+    };
+    let mut tried = 0;
+    let mut of_half = |half: usize| {
+        let mut evaluated = Evaluated::default();
+        let try_one = |point: &[usize]| allowed(evaluate_part(half, &settings(&axes, point)));
+        let one = coordinate_descent(&grid, &mut evaluated, most, try_one, better)?;
+        let other = coordinate_descent(&floor_first, &mut evaluated, most / 3, try_one, better)?;
+        tried += evaluated.len();
+        Ok::<_, EvaluationError>(match (evaluated.get(&one), evaluated.get(&other)) {
+            (Some(first), Some(second)) if better(second, first) => other,
+            _ => one,
+        })
+    };
+    let halves = [of_half(0)?, of_half(1)?];
+    let mut evaluated = Evaluated::default();
+    let mut try_one = |point: &[usize]| allowed(evaluate(&settings(&axes, point)));
+    for point in halves.iter().chain([&grid.start]) {
+        evaluated.get_or_evaluate(point, &mut try_one)?;
+    }
+    let start = match (evaluated.get(&halves[0]), evaluated.get(&halves[1])) {
+        (Some(first), Some(second)) if better(second, first) => &halves[1],
+        _ => &halves[0],
+    };
+    let refined = Grid {
+        start: start.clone(),
+        ..floor_first
+    };
+    let mut best = climb(&refined, &mut evaluated, most / STEPS, try_one, better)?;
+    if let (Some(found), Some(default)) = (evaluated.get(&best), evaluated.get(&grid.start))
+        && better(default, found)
+    {
+        best.clone_from(&grid.start);
+    }
+    let outcome = |point: &[usize]| evaluated.get(point).cloned().flatten();
+    let (Some(hindsight), Some(of_first), Some(of_second)) =
+        (outcome(&best), outcome(&halves[0]), outcome(&halves[1]))
+    else {
+        return Ok(None);
+    };
+    let [_, on_second] = of_first.halves;
+    let [on_first, _] = of_second.halves;
+    Ok(Some(Tuned {
+        hindsight: (settings(&axes, &best), hindsight),
+        elsewhere: [
+            (settings(&axes, &halves[0]), on_second),
+            (settings(&axes, &halves[1]), on_first),
+        ],
+        tried: tried + evaluated.len(),
+    }))
+}
+
+/// One step on the whole of a long trace for so many settings that are tried on a part of it, which take about
+/// as long.
+const STEPS: usize = 6;
+
+/// Settings that a baseline does not allow together are worse than all.
+fn allowed(outcome: Result<Outcome, EvaluationError>) -> Result<Option<Outcome>, EvaluationError> {
+    match outcome {
+        Ok(outcome) => Ok(Some(outcome)),
+        Err(EvaluationError::Policy(BaselineError::NotAllowed { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The parameter of a static level: the lowest that keeps the SLO is found by bisection, since more replicas

@@ -284,3 +284,48 @@ fn balanced(page: &str) {
     }
     assert_eq!(open, [""; 0]);
 }
+
+/// Three days of a load that comes by day and goes by night: searches begin on the busiest hours of each half.
+#[test]
+fn a_long_trace_is_searched_by_parts_and_refined_on_the_whole() {
+    let until = Duration::from_secs(3 * 86_400);
+    let mut requests = Vec::new();
+    let mut at = Duration::ZERO;
+    while at < until {
+        requests.push(Request {
+            at,
+            prompt_tokens: 2000,
+            output_tokens: 300,
+        });
+        let by_day = (8..18).contains(&(at.as_secs() / 3600 % 24));
+        at += Duration::from_secs(if by_day { 2 } else { 60 });
+    }
+    let trace = Arc::new(TracePart::new("days", requests.into_iter(), until).unwrap());
+    let case = Case::new(trace, case().conditions).unwrap();
+    let stop = AtomicBool::new(false);
+    let counter = Counter {
+        runs: AtomicUsize::new(0),
+        most: usize::MAX,
+        stop: &stop,
+    };
+    let options = options(&["keda-concurrency"], 12);
+    let report = backtest(&[case], &options, &Store::in_memory(), &counter, &stop).unwrap();
+    let report = report.unwrap();
+    let row = |variant| {
+        let rows = &report.cases[0].rows;
+        rows.iter().find(|row| row.variant == variant).unwrap()
+    };
+    let hindsight = row(Variant::Hindsight);
+    let default = row(Variant::Default);
+    assert!(hindsight.tried > 12, "{} settings", hindsight.tried);
+    let kept = |row: &rheostat_backtest::Row| row.score.attainment >= 0.99;
+    assert!(
+        !kept(default) || kept(hindsight) && hindsight.score.gpu_hours <= default.score.gpu_hours,
+        "hindsight is never worse than the defaults: {:?} {:?}",
+        hindsight.score,
+        default.score
+    );
+    let elsewhere = row(Variant::TunedElsewhere);
+    assert_eq!(elsewhere.score.requests, hindsight.score.requests);
+    assert!(hindsight.score.over_optimum >= 1.0);
+}

@@ -29,6 +29,8 @@ pub(crate) fn time_ticks(seconds: f64) -> Vec<(f64, String)> {
 /// `value` as short as its step allows.
 pub(crate) fn number(value: f64, step: f64) -> String {
     let digits = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
+    // What rounding leaves of nothing may have a sign.
+    let value = if value.abs() < step * 1e-6 { 0.0 } else { value };
     format!("{value:.digits$}")
 }
 
@@ -66,5 +68,6 @@ mod tests {
             [number(0.3, 0.1), number(2.0, 1.0), number(0.25, 0.05)],
             ["0.3", "2", "0.25"]
         );
+        assert_eq!([number(-0.0, 0.1), number(-1e-17, 1.0)], ["0.0", "0"]);
     }
 }

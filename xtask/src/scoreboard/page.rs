@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use rheostat_backtest::{CaseReport, Report, Row, Variant};
 
-use super::{Group, runs};
+use super::Group;
 
 /// The scoreboard as Markdown.
 pub(super) fn text(report: &Report, groups: &[Group], tune: usize) -> String {
@@ -28,14 +28,12 @@ pub(super) fn text(report: &Report, groups: &[Group], tune: usize) -> String {
         } else {
             format!(" (`{}`)", group.options.join(" "))
         };
-        let _ = writeln!(
-            out,
-            "- {}{options}: {} Up to {} runs for the search in hindsight, and half as many for each half.",
-            files.join(", "),
-            group.why,
-            runs(tune, group)
-        );
+        let _ = writeln!(out, "- {}{options}: {}", files.join(", "), group.why);
     }
+    let _ = writeln!(
+        out,
+        "\nA search tries up to {tune} settings, and then a third as many beginning with the floor."
+    );
     aims(&mut out, report);
     for case in &report.cases {
         section(&mut out, case, slo.attainment.0);

@@ -43,7 +43,7 @@ pub(super) fn front(case: &CaseReport, attainment: f64) -> String {
         },
         lines: vec![
             Line {
-                name: "asked for",
+                name: "to be kept",
                 class: "asked",
                 points: vec![(left, attainment * 100.0), (right, attainment * 100.0)],
             },

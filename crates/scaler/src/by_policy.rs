@@ -8,7 +8,7 @@ use rheostat_crd::{Policy, PolicyError};
 use rheostat_decisions::DecisionLog;
 use rheostat_policy::{Decided, ErrorKind, MetricType, Needs, PodInput};
 use rheostat_reading::Timestamp;
-use rheostat_sizing::{Decision, Outcome};
+use rheostat_sizing::{Decision, Objective, Outcome};
 use rheostat_steward::Leadership;
 
 use crate::decider::{Decider, Last, Look};
@@ -175,7 +175,7 @@ impl ByPolicy {
                 active: followed.active,
                 unknown: None,
             },
-            None => decided(&last.decision),
+            None => decided(last),
         })
     }
 
@@ -207,6 +207,7 @@ impl ByPolicy {
             intent: last.map(|last| Arc::clone(&last.intent)),
             decision: last.map(|last| Arc::clone(&last.decision)),
             before: last.and_then(|last| last.before),
+            pods: last.map(|last| Arc::clone(&last.pods)).unwrap_or_default(),
             learned: self
                 .decider
                 .as_ref()
@@ -234,13 +235,31 @@ fn leader<'a>(
     (*until > now && !blind).then_some(leader)
 }
 
-fn decided(decision: &Decision) -> Decided {
+fn decided(last: &Last) -> Decided {
+    let Decision {
+        replicas,
+        active,
+        outcome,
+        ..
+    } = &*last.decision;
     Decided {
-        replicas: decision.replicas,
-        active: decision.active,
-        unknown: match &decision.outcome {
-            Outcome::Unknown { reason } => Some(reason.as_str().into()),
+        replicas: *replicas,
+        active: *active,
+        unknown: match outcome {
+            Outcome::Unknown { reason } => Some(with_a_pods_reason(reason, last).into()),
             Outcome::Known | Outcome::AtZero => None,
         },
     }
+}
+
+/// What the sizing misses, and why the first pod that does not tell it does not.
+fn with_a_pods_reason(missing: &str, last: &Last) -> String {
+    let reason = last.pods.iter().find_map(|pod| {
+        let reason = match last.intent.objective {
+            Objective::Utilization(_) => pod.gpus_missing.as_ref(),
+            Objective::Slo(_) | Objective::Concurrency(_) => pod.engine_missing.as_ref(),
+        };
+        Some(format!("{missing}; {}: {}", pod.name, reason?))
+    });
+    reason.unwrap_or_else(|| missing.to_owned())
 }

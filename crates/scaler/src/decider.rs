@@ -14,6 +14,7 @@ use rheostat_sizing::{Decision, Intent, Learned, Observation, Schedule, Sizer};
 use rheostat_steward::decode_learned;
 
 use crate::observe::{self, FirstReady};
+use crate::seen_pod::SeenPod;
 use crate::standing;
 
 /// What is remembered of a workload between two decisions.
@@ -40,6 +41,8 @@ pub(crate) struct Last {
     pub(crate) intent: Arc<Intent>,
     /// The GPUs that the policy shares with others.
     pub(crate) pool: Option<Pool>,
+    /// The pods as it saw them.
+    pub(crate) pods: Arc<[SeenPod]>,
     /// The replica count that the decision before came to, where there was one.
     pub(crate) before: Option<u32>,
     replicas: u32,
@@ -186,17 +189,24 @@ impl Decider {
         if now >= due {
             self.stepped = Some(now);
         }
+        let pods = observe::replicas(
+            look.workload,
+            look.pods,
+            look.fleet,
+            look.needs,
+            look.now,
+            &self.first_ready,
+        );
+        let seen = look
+            .pods
+            .iter()
+            .zip(&pods)
+            .map(|(input, replica)| SeenPod::new(input, replica, look.needs, look.now))
+            .collect();
         let observation = Observation {
             now,
             replicas: look.replicas,
-            pods: observe::replicas(
-                look.workload,
-                look.pods,
-                look.fleet,
-                look.needs,
-                look.now,
-                &self.first_ready,
-            ),
+            pods,
             queued_outside: None,
             schedule,
             pool: allotment,
@@ -214,6 +224,7 @@ impl Decider {
             decision: Arc::new(decision),
             intent,
             pool: look.policy.pool().cloned(),
+            pods: seen,
             before: before.map(|before| before.decision.replicas),
             replicas: look.replicas,
             schedule,

@@ -26,6 +26,7 @@ mod policy_reports;
 mod policy_state;
 mod report;
 mod run;
+mod seen_pod;
 mod snapshot;
 mod standing;
 mod state;
@@ -34,7 +35,7 @@ pub use evaluator::{Evaluator, Sources};
 pub use inquiries::{Findings, Inquiries, Prometheus, Wishes};
 pub use keda::StreamLimits;
 pub use policy_explanation::{
-    ColdStartReport, DecisionReport, FiguresReport, FollowedReport, PolicyExplanation,
+    ColdStartReport, DecisionReport, FiguresReport, FollowedReport, PolicyExplanation, SeenPodReport,
 };
 pub use policy_state::{Followed, PolicyState};
 pub use report::{
@@ -42,6 +43,7 @@ pub use report::{
     TriggerReport, WorkloadReport,
 };
 pub use run::{Agreement, GRPC_PORT, HTTP_PORT, Scaler, ScalerError, ScalerOptions};
+pub use seen_pod::SeenPod;
 pub use snapshot::{Snapshot, Snapshots, TriggerState, WorkloadState};
 
 /// Time between two evaluations where nothing else is set.

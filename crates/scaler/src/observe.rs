@@ -144,13 +144,19 @@ fn serving(report: &EngineReport, engine: &EngineNeeds, now: Timestamp) -> Optio
             p99: seconds(p99)?,
         })
     };
+    // Where an engine tells the sum and one part, the other one is what is left.
+    let left = |part| {
+        let (sum, part) = (number(EngineQuantity::Concurrency)?, number(part)?);
+        (sum >= part).then_some(Count(sum - part))
+    };
+    let (waiting, running) = (EngineQuantity::Waiting, EngineQuantity::Running);
     // What rates really cover: after a restart less than was asked for.
     let covered = report.readings.get(EngineQuantity::RequestRate);
     Some(Serving {
         taken_at: report.answered_at?,
         window: covered.map_or(engine.selection.window, |reading| reading.window),
-        waiting: count(EngineQuantity::Waiting),
-        running: count(EngineQuantity::Running),
+        waiting: count(waiting).or_else(|| left(running)),
+        running: count(running).or_else(|| left(waiting)),
         kv_cache_usage: number(EngineQuantity::KvCacheUsage).map(Ratio),
         kv_tokens: count(EngineQuantity::KvTokens),
         max_sequences: count(EngineQuantity::MaxSequences),
@@ -189,4 +195,212 @@ fn serving(report: &EngineReport, engine: &EngineNeeds, now: Timestamp) -> Optio
             EngineQuantity::E2eP99,
         ]),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rheostat_policy::{Trigger, Unseen};
+    use rheostat_reading::{Quality, Readings};
+
+    use super::*;
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_unix_nanos(1_800_000_000_000_000_000 + second * 1_000_000_000)
+    }
+
+    fn needs() -> Needs {
+        let metadata = [("policy".to_owned(), "chat".to_owned())].into();
+        Trigger::parse(&metadata).unwrap().trigger.needs().clone()
+    }
+
+    /// An engine that said this at second 100.
+    fn report(readings: &[(EngineQuantity, f64)]) -> EngineReport {
+        let mut report = EngineReport {
+            engine: None,
+            answered_at: Some(at(100)),
+            failure: None,
+            sleep: Sleep::Unknown,
+            readings: Readings::new(),
+            notes: Vec::new(),
+        };
+        for (quantity, value) in readings {
+            let window = Duration::from_secs(30);
+            report
+                .readings
+                .put(*quantity, *value, at(100), window, Quality::Measured);
+        }
+        report
+    }
+
+    fn input(state: PodState, report: EngineReport) -> PodInput {
+        PodInput {
+            name: "chat-0".into(),
+            state,
+            devices: Ok(Vec::new()),
+            engine: Ok(Arc::new(report)),
+        }
+    }
+
+    fn pod(node: Option<&str>) -> Pod {
+        Pod {
+            namespace: "team-a".into(),
+            name: "chat-0".into(),
+            uid: "u".into(),
+            node: node.map(str::to_owned),
+            phase: rheostat_cluster::PodPhase::Running,
+            ready: false,
+            terminating: false,
+            created_at: at(0),
+            scheduled_at: node.map(|_| at(5)),
+            started_at: None,
+            ready_since: None,
+            unready_since: Some(at(0)),
+            gpus_requested: 1,
+            resource_claims: 0,
+            ip: None,
+            host_network: false,
+            ports: Vec::new(),
+            annotations: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn seen(pod: &Pod, input: &PodInput, second: u64, first_ready: &FirstReady) -> Replica {
+        replica(
+            pod,
+            input,
+            &FleetView::default(),
+            &needs(),
+            at(second),
+            first_ready,
+        )
+    }
+
+    #[test]
+    fn a_pod_passes_the_stages_of_its_start_and_is_unready_only_after_it_was_ready() {
+        let mut first = FirstReady::default();
+        let not_ready = input(PodState::NotReady, report(&[]));
+        let stage = |pod: &Pod, input: &PodInput, first: &FirstReady| seen(pod, input, 101, first).stage;
+        assert_eq!(stage(&pod(None), &not_ready, &first), Stage::Pending);
+        let mut started = pod(Some("node-1"));
+        started.started_at = Some(at(40));
+        assert_eq!(stage(&started, &not_ready, &first), Stage::Starting);
+        assert_eq!(
+            stage(&started, &input(PodState::Terminating, report(&[])), &first),
+            Stage::Terminating
+        );
+        // It stopped being ready before this scaler began to look.
+        let mut flapped = started.clone();
+        flapped.unready_since = Some(at(90));
+        assert_eq!(stage(&flapped, &not_ready, &first), Stage::Unready);
+        first.0.insert("u".into(), at(80));
+        assert_eq!(stage(&started, &not_ready, &first), Stage::Unready);
+        let replica = seen(&started, &input(PodState::Ready, report(&[])), 101, &first);
+        assert_eq!(
+            (
+                replica.milestones.scheduled,
+                replica.milestones.started,
+                replica.milestones.ready
+            ),
+            (Some(at(5)), Some(at(40)), Some(at(80)))
+        );
+    }
+
+    #[test]
+    fn what_an_engine_says_is_taken_while_it_is_fresh_and_never_made_up() {
+        let first = FirstReady::default();
+        let said = report(&[
+            (EngineQuantity::Waiting, 3.0),
+            (EngineQuantity::Running, 5.0),
+            (EngineQuantity::RequestRate, 2.0),
+            (EngineQuantity::TpotMean, 0.02),
+            (EngineQuantity::TpotP50, 0.02),
+            (EngineQuantity::TpotP90, 0.03),
+            (EngineQuantity::TpotP95, 0.03),
+            (EngineQuantity::TpotP99, 0.04),
+            (EngineQuantity::TtftMean, 0.5),
+        ]);
+        let ready = input(PodState::Ready, said);
+        let serving = seen(&pod(Some("node-1")), &ready, 101, &first).serving.unwrap();
+        assert_eq!(serving.in_flight(), Some(Count(8.0)));
+        assert_eq!(serving.request_rate, Some(PerSecond(2.0)));
+        assert_eq!(serving.window, Duration::from_secs(30), "what the rate covers");
+        assert_eq!(serving.tpot.unwrap().p99, Seconds(0.04));
+        assert_eq!(
+            (serving.ttft, serving.kv_tokens),
+            (None, None),
+            "a mean alone is no distribution"
+        );
+        let late = seen(&pod(Some("node-1")), &ready, 100 + 11, &first);
+        assert_eq!(late.serving, None, "five scrapes were missed");
+        let sum = report(&[(EngineQuantity::Concurrency, 9.0), (EngineQuantity::Running, 5.0)]);
+        let ready = input(PodState::Ready, sum);
+        let serving = seen(&pod(Some("node-1")), &ready, 101, &first).serving.unwrap();
+        assert_eq!(serving.waiting, Some(Count(4.0)), "the rest of the sum");
+        let alone = input(PodState::Ready, report(&[(EngineQuantity::Running, 5.0)]));
+        let serving = seen(&pod(Some("node-1")), &alone, 101, &first).serving.unwrap();
+        assert_eq!((serving.waiting, serving.in_flight()), (None, None));
+    }
+
+    #[test]
+    fn an_engine_that_sleeps_is_no_capacity() {
+        let mut asleep = report(&[(EngineQuantity::Running, 0.0)]);
+        asleep.sleep = Sleep::Asleep;
+        let mut pods = [
+            input(PodState::Ready, asleep),
+            input(PodState::Ready, report(&[])),
+        ];
+        mark_asleep(&mut pods, &needs(), at(101));
+        assert_eq!(
+            [pods[0].state, pods[1].state],
+            [PodState::Asleep, PodState::Ready]
+        );
+        let replica = seen(&pod(Some("node-1")), &pods[0], 101, &FirstReady::default());
+        assert_eq!((replica.stage, replica.serving), (Stage::Unready, None));
+    }
+
+    #[test]
+    fn one_gpu_that_was_not_read_makes_the_pod_unread() {
+        let device = |id: &str, utilization: Option<f64>| {
+            let mut readings = Readings::new();
+            if let Some(utilization) = utilization {
+                readings.put(
+                    Quantity::Utilization,
+                    utilization,
+                    at(100),
+                    Duration::ZERO,
+                    Quality::Measured,
+                );
+            }
+            DeviceInput {
+                id: id.into(),
+                model: "NVIDIA H100 80GB HBM3".into(),
+                claim: rheostat_policy::Claim::Exclusive,
+                readings,
+            }
+        };
+        let mut ready = input(PodState::Ready, report(&[]));
+        let first = FirstReady::default();
+        ready.devices = Ok(vec![device("a", Some(0.2)), device("b", Some(0.9))]);
+        let replica = seen(&pod(Some("node-1")), &ready, 101, &first);
+        assert_eq!(
+            replica.gpu_utilization,
+            Some(Ratio(0.9)),
+            "the busiest one counts"
+        );
+        assert_eq!(&*replica.hardware, "NVIDIA H100 80GB HBM3");
+        ready.devices = Ok(vec![device("a", Some(0.2)), device("b", None)]);
+        assert_eq!(
+            seen(&pod(Some("node-1")), &ready, 101, &first).gpu_utilization,
+            None
+        );
+        ready.devices = Err(Unseen::NoAgent {
+            node: "node-1".into(),
+        });
+        assert_eq!(
+            seen(&pod(Some("node-1")), &ready, 101, &first).gpu_utilization,
+            None
+        );
+    }
 }

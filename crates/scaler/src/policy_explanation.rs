@@ -1,11 +1,12 @@
 use std::fmt;
 
 use rheostat_cluster::PolicyId;
-use rheostat_sizing::{Decision, Figures, Outcome, Step, StepKind};
+use rheostat_sizing::{Decision, Figures, Outcome, Serving, Stage, Step, StepKind};
 use rheostat_steward::{Leadership, deciding_reason};
 use serde::Serialize;
 
 use crate::policy_state::PolicyState;
+use crate::seen_pod::SeenPod;
 
 /// Why a ScalingPolicy wants as many replicas as it does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,6 +24,9 @@ pub struct PolicyExplanation {
     /// This scaler's own decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionReport>,
+    /// The pods as it saw them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<SeenPodReport>,
     /// What starts were seen to take.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cold_starts: Vec<ColdStartReport>,
@@ -99,6 +103,36 @@ pub struct FiguresReport {
     pub expected_ttft_seconds: Option<f64>,
 }
 
+/// A pod as a decision saw it; what is not known is missing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SeenPodReport {
+    /// Name.
+    pub name: String,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Product name of its GPUs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hardware: String,
+    /// Which engine it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<&'static str>,
+    /// Requests that its engine has, waiting and running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<f64>,
+    /// Seconds from what the engine said to the decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_age_seconds: Option<f64>,
+    /// Why the engine's requests are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_missing: Option<String>,
+    /// Busy part of its GPUs' time, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_utilization: Option<f64>,
+    /// Why that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus_missing: Option<String>,
+}
+
 /// What one stage of a start was seen to take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ColdStartReport {
@@ -133,6 +167,13 @@ impl PolicyExplanation {
                 active: followed.active,
             }),
             decision: state.decision.as_deref().map(DecisionReport::new),
+            pods: match &state.decision {
+                Some(decision) => {
+                    let pods = state.pods.iter();
+                    pods.map(|pod| SeenPodReport::new(pod, decision)).collect()
+                }
+                None => Vec::new(),
+            },
             cold_starts: learned.map_or_else(Vec::new, |learned| {
                 let times = learned.cold_start().learned();
                 times
@@ -164,6 +205,23 @@ impl DecisionReport {
             bound_by: bound_by(decision),
             steps: decision.steps.clone(),
             figures: FiguresReport::new(&decision.figures),
+        }
+    }
+}
+
+impl SeenPodReport {
+    fn new(pod: &SeenPod, decision: &Decision) -> Self {
+        let age = |serving: Serving| decision.at.since(serving.taken_at).as_secs_f64();
+        Self {
+            name: pod.name.to_string(),
+            stage: pod.stage,
+            hardware: pod.hardware.to_string(),
+            engine: pod.engine.map(rheostat_engines::Engine::name),
+            in_flight: pod.serving.and_then(|serving| Some(serving.in_flight()?.0)),
+            engine_age_seconds: pod.serving.map(age),
+            engine_missing: pod.engine_missing.clone(),
+            gpu_utilization: pod.gpu_utilization.map(|ratio| ratio.0),
+            gpus_missing: pod.gpus_missing.clone(),
         }
     }
 }
@@ -223,6 +281,9 @@ impl fmt::Display for PolicyExplanation {
         if let Some(decision) = &self.decision {
             decision.fmt(out)?;
         }
+        for pod in &self.pods {
+            pod.fmt(out)?;
+        }
         for start in &self.cold_starts {
             let ColdStartReport {
                 hardware,
@@ -263,6 +324,26 @@ impl fmt::Display for DecisionReport {
             writeln!(out, "      bound by: {bound}")?;
         }
         self.figures.fmt(out)
+    }
+}
+
+impl fmt::Display for SeenPodReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "      {}: {:?}", self.name, self.stage)?;
+        if !self.hardware.is_empty() {
+            write!(out, ", {}", self.hardware)?;
+        }
+        if let (Some(in_flight), Some(age)) = (self.in_flight, self.engine_age_seconds) {
+            let engine = self.engine.unwrap_or("engine");
+            write!(out, ", {engine}: {in_flight:.0} requests, read {age:.1} s before")?;
+        }
+        if let Some(busy) = self.gpu_utilization {
+            write!(out, ", GPUs busy {:.0} %", busy * 100.0)?;
+        }
+        for missing in [&self.engine_missing, &self.gpus_missing].into_iter().flatten() {
+            write!(out, "; {missing}")?;
+        }
+        writeln!(out)
     }
 }
 

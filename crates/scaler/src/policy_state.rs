@@ -4,6 +4,8 @@ use rheostat_cluster::{PolicyId, ScalingPolicy};
 use rheostat_sizing::{Decision, Intent, Learned};
 use rheostat_steward::Leadership;
 
+use crate::seen_pod::SeenPod;
+
 /// How a workload fares with the ScalingPolicy that its trigger names.
 #[derive(Clone, Debug)]
 pub struct PolicyState {
@@ -19,6 +21,8 @@ pub struct PolicyState {
     pub decision: Option<Arc<Decision>>,
     /// The replica count that the decision before it came to.
     pub before: Option<u32>,
+    /// The pods as the decision saw them.
+    pub pods: Arc<[SeenPod]>,
     /// What is known of the workload, as of a minute ago at most.
     pub learned: Option<Arc<Learned>>,
     /// Which replica of the scaler leads, as far as this one knows.

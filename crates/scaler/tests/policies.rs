@@ -237,6 +237,7 @@ async fn the_answer_is_the_replica_count_that_the_policy_decides() {
         "policy steady; this scaler decides alone",
         "Demand: 80.0 requests in flight",
         "demand 10.00 replicas",
+        "chat-0: Ready, vllm: 38 requests, read",
     ] {
         assert!(explained.contains(part), "{part}: {explained}");
     }
@@ -313,6 +314,9 @@ async fn blindness_takes_nothing_away() {
     fixture
         .refused(&trigger, Code::Unavailable, "none of the ready pods' engines")
         .await;
+    // Why, by the first pod that does not tell.
+    fixture.refused(&trigger, Code::Unavailable, "; chat-0: ").await;
+    fixture.refused(&trigger, Code::Unavailable, "500").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,7 @@ mod seen_pod;
 mod snapshot;
 mod standing;
 mod state;
+mod threads;
 
 pub use evaluator::{Evaluator, Sources};
 pub use inquiries::{Findings, Inquiries, Prometheus, Wishes};
@@ -45,6 +46,7 @@ pub use report::{
 pub use run::{Agreement, GRPC_PORT, HTTP_PORT, Scaler, ScalerError, ScalerOptions};
 pub use seen_pod::SeenPod;
 pub use snapshot::{Snapshot, Snapshots, TriggerState, WorkloadState};
+pub use threads::ThreadError;
 
 /// Time between two evaluations where nothing else is set.
 pub const EVALUATION_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);

@@ -22,6 +22,7 @@ use crate::keda::{KedaService, StreamLimits};
 use crate::metrics::Calls;
 use crate::snapshot::{Publisher, Snapshots};
 use crate::state::State;
+use crate::threads::{self, Background, ThreadError};
 
 /// How a scaler is to run.
 #[derive(Clone, Debug)]
@@ -74,9 +75,12 @@ pub enum ScalerError {
     /// The gRPC server failed.
     #[error("the gRPC server failed")]
     Grpc(#[source] tonic::transport::Error),
-    /// The evaluation ended, which it never should.
-    #[error("the evaluation of workloads ended")]
-    Evaluation(#[source] tokio::task::JoinError),
+    /// A thread cannot be had, or ended, which it never should.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+    /// A part of the scaler panicked.
+    #[error("a part of the scaler ended")]
+    Ended(#[source] tokio::task::JoinError),
     /// Our own histogram is malformed.
     #[error(transparent)]
     Histogram(#[from] BoundsError),
@@ -94,6 +98,10 @@ const CONNECTION_AGE: Duration = Duration::from_secs(600);
 
 /// The longest request that KEDA can have a reason to send: 64 keys of bounded length.
 const LARGEST_REQUEST: usize = 128 * 1024;
+
+/// Names of threads, of which the kernel keeps 15 bytes.
+const KEDA: &str = "keda";
+const EVALUATION: &str = "evaluation";
 
 /// Changes in the cluster are answered for at once, but not more often than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
@@ -153,6 +161,7 @@ impl Scaler {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(evaluate(
+            Background::start(EVALUATION)?,
             Arc::clone(&state),
             Inquirer::new(inquiries),
             publisher,
@@ -174,10 +183,11 @@ impl Scaler {
             .add_service(health)
             .add_service(ExternalScalerServer::new(keda).max_decoding_message_size(LARGEST_REQUEST));
         let stop = shutdown.clone();
+        // Apart from a thousand agents' snapshots: the kernel lets a thread that sleeps most of the time
+        // run when a call comes, and no call queues behind work that is not KEDA's.
         tasks.spawn(async move {
-            serve_grpc(grpc, router, stop.cancelled_owned())
-                .await
-                .map_err(ScalerError::Grpc)
+            let serve = move || serve_grpc(grpc, router, stop.cancelled_owned());
+            threads::alone(KEDA, serve).await?.map_err(ScalerError::Grpc)
         });
         let stop = shutdown.clone();
         tasks.spawn(async move {
@@ -219,7 +229,7 @@ impl Scaler {
     pub async fn finished(mut self) -> Result<(), ScalerError> {
         let mut outcome = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
-            let ended = ended.map_err(ScalerError::Evaluation).and_then(|ended| ended);
+            let ended = ended.map_err(ScalerError::Ended).and_then(|ended| ended);
             self.shutdown.cancel();
             outcome = outcome.and(ended);
         }
@@ -229,6 +239,7 @@ impl Scaler {
 
 /// Evaluates every period, and soon after each change in the cluster.
 async fn evaluate(
+    thread: Background,
     state: Arc<State>,
     mut inquirer: Inquirer,
     publisher: Publisher,
@@ -238,6 +249,7 @@ async fn evaluate(
 ) -> Result<(), ScalerError> {
     let mut evaluator = Evaluator::new(Arc::clone(&state.decisions));
     let mut changes = state.cluster.changes();
+    let mut outdated = None;
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -253,7 +265,10 @@ async fn evaluate(
             .as_ref()
             .map_or_else(alone, |agreement| agreement.leadership.borrow().clone());
         // Thousands of workloads take milliseconds, which no call of KEDA's shall wait for.
-        let evaluated = tokio::task::spawn_blocking(move || {
+        let evaluated = thread.run(move || {
+            // Nobody reads it any more: to free what it holds takes milliseconds too, and would
+            // otherwise fall to whoever was the last to read it.
+            drop(outdated);
             let (cluster, fleet) = (sources.cluster.snapshot(), sources.fleet.view());
             let now = sources.clock.now();
             let fleet = inquirer.stand_in(&fleet, now);
@@ -273,8 +288,8 @@ async fn evaluate(
         });
         let (snapshot, reports);
         let panics = state.panics.get();
-        (evaluator, inquirer, snapshot, reports) = evaluated.await.map_err(ScalerError::Evaluation)?;
-        publisher.publish(snapshot);
+        (evaluator, inquirer, snapshot, reports) = evaluated.await.ok_or(ThreadError::Ended(EVALUATION))?;
+        outdated = Some(publisher.publish(snapshot));
         if let Some(agreement) = &agreement {
             agreement.reports.send_replace(reports);
         }

@@ -200,8 +200,9 @@ impl Snapshots {
 }
 
 impl Publisher {
-    pub(crate) fn publish(&self, snapshot: Snapshot) {
-        self.0.send_replace(Arc::new(snapshot));
+    /// Puts `snapshot` in the place of the one before, which is given back.
+    pub(crate) fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        self.0.send_replace(Arc::new(snapshot))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rheostat_proto::keda::{GetMetricSpecResponse, IsActiveResponse, ScaledObjectRef};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,9 +47,12 @@ pub(super) struct Streams {
     lifetime: Range<Duration>,
     shutdown: CancellationToken,
     calls: Arc<Calls>,
+    /// Where streams are looked after: thousands of them wake with each snapshot.
+    runtime: Handle,
 }
 
 impl Streams {
+    /// In the caller's runtime, which shall not be the one that answers calls.
     pub(super) fn new(
         snapshots: Snapshots,
         limits: StreamLimits,
@@ -62,6 +66,7 @@ impl Streams {
             lifetime: limits.lifetime,
             shutdown,
             calls,
+            runtime: Handle::current(),
         }
     }
 
@@ -80,7 +85,7 @@ impl Streams {
             self.shutdown.clone(),
             place,
         );
-        tokio::spawn(task);
+        self.runtime.spawn(task);
         Ok(ReceiverStream::new(receiver))
     }
 
@@ -92,7 +97,7 @@ impl Streams {
         let (sender, receiver) = mpsc::channel(1);
         let end = Instant::now() + rand::rng().random_range(self.lifetime.clone());
         let shutdown = self.shutdown.clone();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let _place = place;
             if sender.send(Ok(spec)).await.is_ok() {
                 tokio::select! {

@@ -32,6 +32,7 @@ struct World {
     store: Store,
     agent: FleetWriter,
     fleet: Fleet,
+    log: Arc<DecisionLog>,
     evaluator: Evaluator,
     leadership: Leadership,
     /// Each workload, how much it has to do in replicas, and how many there are.
@@ -44,6 +45,7 @@ impl World {
         let (clock, hand) = Clock::manual(Timestamp::from_unix_nanos(1_800_000_000_000_000_000));
         let (cluster, store) = Store::new();
         let (agent, fleet) = Fleet::by_hand(clock.clone());
+        let log = Arc::new(log);
         Self {
             clock,
             hand,
@@ -51,7 +53,8 @@ impl World {
             store,
             agent,
             fleet,
-            evaluator: Evaluator::new(Arc::new(log)),
+            evaluator: Evaluator::new(Arc::clone(&log)),
+            log,
             leadership: Leadership::default(),
             running: Vec::new(),
             answers: Snapshot::default(),
@@ -117,6 +120,25 @@ impl World {
         }
     }
 
+    /// The same, no faster than the log of `chat` is written: what it cannot take at once it drops.
+    fn pass_logged(&mut self, seconds: u32) {
+        for _ in 0..seconds / 100 {
+            self.pass(100);
+            let last = self
+                .log
+                .recent("team-a/chat")
+                .last()
+                .map_or(0, |record| record.sequence + 1);
+            let mut looks = 0;
+            while self.log.stats().written < last {
+                let stats = self.log.stats();
+                assert!(stats.lost == 0 && looks < 60_000, "{last}: {stats:?}");
+                std::thread::park_timeout(Duration::from_millis(1));
+                looks += 1;
+            }
+        }
+    }
+
     fn evaluate(&mut self) {
         let sources = Sources {
             cluster: &self.store.snapshot(),
@@ -157,7 +179,7 @@ fn the_count_follows_the_load_and_what_was_logged_can_be_decided_again() {
     world.pass(60);
     assert_eq!(world.replicas("chat"), 2, "just met: what is there is kept");
     world.running[0].1 = 2.5;
-    world.pass(120);
+    world.pass_logged(200);
     let high = world.replicas("chat");
     assert!(
         high >= 5,
@@ -165,7 +187,7 @@ fn the_count_follows_the_load_and_what_was_logged_can_be_decided_again() {
         world.state().decision
     );
     world.running[0].1 = 1.0;
-    world.pass(4000);
+    world.pass_logged(4000);
     let low = world.replicas("chat");
     assert!((2..high).contains(&low), "a load of 1 at half: {low}");
     drop(world);

@@ -106,13 +106,10 @@ impl Decider {
         if self.last.is_some() && !follows {
             return;
         }
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        let hash = hasher.finish();
-        if self.adopted == Some(hash) {
+        let hash = hash(text);
+        if self.adopted.replace(hash) == Some(hash) {
             return;
         }
-        self.adopted = Some(hash);
         match decode_learned(text) {
             Ok(learned) => {
                 log.adopt(&self.name, &mut self.sizer, learned);
@@ -157,7 +154,13 @@ impl Decider {
     fn intent(&mut self, look: &Look<'_>) -> Intent {
         let workload = look.workload;
         let asked = workload.pods.iter().map(|pod| pod.gpus_requested).max();
-        if let Some(gpus) = asked.filter(|gpus| *gpus > 0) {
+        // Claims (DRA) do not say how many GPUs they stand for; what the agents see does.
+        let held = look
+            .pods
+            .iter()
+            .filter_map(|pod| u32::try_from(pod.devices.as_ref().ok()?.len()).ok());
+        let gpus = asked.filter(|gpus| *gpus > 0).or_else(|| held.max());
+        if let Some(gpus) = gpus.filter(|gpus| *gpus > 0) {
             self.gpus_per_pod = Some(f64::from(gpus));
         }
         look.policy.intent(&Surroundings {
@@ -186,9 +189,16 @@ impl Decider {
             true => look.now.max(due),
             false => look.now,
         };
-        if now >= due {
-            self.stepped = Some(now);
-        }
+        self.stepped = match self.stepped {
+            // The first period is cut short, by more or less: otherwise all workloads of a scaler would be
+            // decided for in the same second of five.
+            None => {
+                let part = hash(&self.name) % PERIOD.as_nanos() as u64;
+                Some(Timestamp::from_unix_nanos(now.unix_nanos().saturating_sub(part)))
+            }
+            Some(_) if now >= due => Some(now),
+            stepped => stepped,
+        };
         let pods = observe::replicas(
             look.workload,
             look.pods,
@@ -231,6 +241,13 @@ impl Decider {
             allotment,
         }
     }
+}
+
+/// The same in every process.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Last {

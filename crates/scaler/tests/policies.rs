@@ -304,7 +304,8 @@ async fn a_policy_that_comes_a_moment_later_is_waited_for() {
 async fn blindness_takes_nothing_away() {
     let (one, two) = (engine(0, 1).await, engine(0, 1).await);
     one.misbehave(Misbehaviour::Status(500)).await.unwrap();
-    two.misbehave(Misbehaviour::Status(500)).await.unwrap();
+    // Of no engine that is known.
+    two.misbehave(Misbehaviour::Foreign).await.unwrap();
     let mut fixture = fixture().await;
     let trigger = with_grace("0s");
     fixture

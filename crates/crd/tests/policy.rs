@@ -271,3 +271,22 @@ fn what_means_nothing_is_told_with_key_value_and_what_is_allowed() {
         "spec.limits.up has 9 entries; allowed: at most 8"
     );
 }
+
+#[test]
+fn the_policies_of_the_examples_mean_something() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples");
+    let mut policies = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for document in text.split("\n---\n") {
+            let object: serde_json::Value = serde_saphyr::from_str(document).unwrap();
+            if object["kind"] == rheostat_crd::KIND {
+                let read = Policy::read(&object["spec"]);
+                assert!(read.is_ok(), "{}: {read:?}", path.display());
+                policies += 1;
+            }
+        }
+    }
+    assert!(policies >= 1);
+}

@@ -1,9 +1,8 @@
 //! A workload whose trigger leaves the replica count to a ScalingPolicy.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use rheostat_cluster::{WatchState, Workload, WorkloadKind};
+use rheostat_cluster::{Workload, WorkloadKind};
 use rheostat_crd::{Policy, PolicyError};
 use rheostat_decisions::DecisionLog;
 use rheostat_policy::{Decided, ErrorKind, MetricType, Needs, PodInput};
@@ -13,6 +12,7 @@ use rheostat_steward::Leadership;
 
 use crate::decider::{Decider, Last, Look};
 use crate::evaluator::Sources;
+use crate::following::{Following, leader};
 use crate::policies::{Found, NoPolicy, Policies};
 use crate::policy_state::{Followed, PolicyState};
 use crate::standing::Standings;
@@ -26,6 +26,7 @@ pub(crate) struct ByPolicy {
     problem: Option<Problem>,
     decider: Option<Decider>,
     leadership: Leadership,
+    following: Following,
     followed: Option<Followed>,
 }
 
@@ -54,10 +55,6 @@ pub(crate) struct Scene<'a> {
     pub(crate) pods: &'a [PodInput],
     pub(crate) needs: &'a Needs,
 }
-
-/// How long what the leader wrote is followed while changes to it cannot be seen. As long as a lease: a
-/// leader that is cut off from the API server is followed for no longer either.
-const STATUS_STALE_AFTER: Duration = Duration::from_secs(15);
 
 impl ByPolicy {
     /// Takes the triggers that name a policy. What was learned stays: it is the workload's.
@@ -136,8 +133,8 @@ impl ByPolicy {
             .decider
             .get_or_insert_with(|| Decider::new(scene.workload, rules.log));
         let leader = leader(sources.leadership, scene.now, &id.namespace, sources.cluster);
-        let status = status.workloads.iter().find(|status| status.name == id.name);
-        if let Some(learned) = status.and_then(|status| status.learned.as_deref()) {
+        let written = status.workloads.iter().find(|status| status.name == id.name);
+        if let Some(learned) = written.and_then(|status| status.learned.as_deref()) {
             decider.adopt(learned, leader.is_some(), rules.log);
         }
         let partner = policy
@@ -156,19 +153,9 @@ impl ByPolicy {
         };
         // Decided by whoever follows, too: when the leader is gone it goes on at once.
         let last = decider.decide(&look, rules.log);
-        self.followed = leader.zip(status).and_then(|(leader, status)| {
-            let replicas = status.desired?;
-            // The limits are the workload's own, whatever somebody has written there.
-            let within = replicas.min(last.intent.max_replicas).max(match replicas {
-                0 => 0,
-                _ => last.intent.min_replicas,
-            });
-            Some(Followed {
-                leader: Arc::clone(leader),
-                replicas: within,
-                active: status.active.unwrap_or(replicas > 0),
-            })
-        });
+        self.followed = self
+            .following
+            .follow(leader, &status, &id.name, &last.intent, scene.replicas);
         Ok(match &self.followed {
             Some(followed) => Decided {
                 replicas: followed.replicas,
@@ -216,23 +203,6 @@ impl ByPolicy {
             followed: self.followed.clone(),
         }
     }
-}
-
-/// The other scaler whose decisions count, where its lease holds and what it writes can be seen.
-fn leader<'a>(
-    leadership: &'a Leadership,
-    now: Timestamp,
-    namespace: &str,
-    cluster: &rheostat_cluster::Snapshot,
-) -> Option<&'a Arc<str>> {
-    let Leadership::Following { leader, until } = leadership else {
-        return None;
-    };
-    let blind = match cluster.health.of_policies(namespace) {
-        Some(WatchState::Broken(stale)) => now.since(stale.since) > STATUS_STALE_AFTER,
-        _ => false,
-    };
-    (*until > now && !blind).then_some(leader)
 }
 
 fn decided(last: &Last) -> Decided {

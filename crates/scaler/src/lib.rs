@@ -13,6 +13,7 @@ mod by_policy;
 mod decider;
 mod engine_targets;
 mod evaluator;
+mod following;
 mod http;
 mod inquiries;
 mod join;

@@ -7,7 +7,7 @@ use rheostat_sizing::{Decision, Intent, Learned, Observation, Sizer};
 
 use crate::error::LogError;
 use crate::record::{Record, State};
-use crate::ring::{Ring, StateDue};
+use crate::ring::{Ring, Room, StateDue};
 use crate::writer::Writer;
 
 /// Keeps decisions: the newest of each workload in memory, and on disk where that was asked for.
@@ -66,8 +66,9 @@ impl DecisionLog {
             let name = rings
                 .get_key_value(workload)
                 .map_or_else(|| Arc::from(workload), |(name, _)| Arc::clone(name));
+            let room = Room::of(rings.len());
             let ring = rings.entry(Arc::clone(&name)).or_default();
-            (name, ring.due(), ring.next())
+            (name, ring.due(room), ring.next())
         };
         let before = match due {
             StateDue::No => None,
@@ -86,7 +87,9 @@ impl DecisionLog {
         if let Some(writer) = &self.writer {
             writer.write(Arc::clone(&record));
         }
-        self.rings.lock().entry(name).or_default().push(record);
+        let mut rings = self.rings.lock();
+        let room = Room::of(rings.len());
+        rings.entry(name).or_default().push(record, room);
         decision
     }
 
@@ -104,7 +107,7 @@ impl DecisionLog {
     }
 
     /// The decisions about `workload` that are in memory, the oldest first: half an hour at most, and less
-    /// of large workloads. The first one has a state, so that they can be replayed.
+    /// of large workloads and where there are more than twenty. The first one has a state, so that they can be replayed.
     #[must_use]
     pub fn recent(&self, workload: &str) -> Vec<Arc<Record>> {
         self.rings

@@ -18,15 +18,52 @@ pub(crate) struct Ring {
     anew: bool,
 }
 
+/// What a ring may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    records: usize,
+    pods: usize,
+}
+
 /// Half an hour of one workload, at a decision every five seconds.
 const MOST_RECORDS: usize = 360;
 
 /// Pods in the observations of one workload: with some 500 bytes each, 2 MB.
 const MOST_PODS: usize = 4000;
 
-/// A state after so many records or pods: the ring loses what is before a state at once, so it has to hold
-/// several of them.
-const STATE_AFTER: (usize, usize) = (MOST_RECORDS / 6, MOST_PODS / 6);
+/// Of all workloads together: with some 3 kB each beside the pods, 20 MB. Without it the memory of a scaler would
+/// grow by 2 MB with each workload.
+const RECORDS_TOGETHER: usize = 20 * MOST_RECORDS;
+
+/// The same of pods: 40 MB.
+const PODS_TOGETHER: usize = 20 * MOST_PODS;
+
+/// However many there are, each has the last two minutes.
+const LEAST_RECORDS: usize = 24;
+
+/// And so many pods of them.
+const LEAST_PODS: usize = 400;
+
+/// States are large, some 90 kB: where there is little room there are no more than three.
+const LEAST_BETWEEN_STATES: usize = 30;
+
+impl Room {
+    /// Where so many rings share it.
+    pub(crate) fn of(rings: usize) -> Self {
+        let rings = rings.max(1);
+        Self {
+            records: (RECORDS_TOGETHER / rings).clamp(LEAST_RECORDS, MOST_RECORDS),
+            pods: (PODS_TOGETHER / rings).clamp(LEAST_PODS, MOST_PODS),
+        }
+    }
+
+    /// A state after so many records or pods: the ring loses what is before a state at once, so it has to hold
+    /// several of them.
+    fn between_states(self) -> (usize, usize) {
+        let records = (self.records / 6).max(LEAST_BETWEEN_STATES.min(self.records / 2));
+        (records, self.pods / 6)
+    }
+}
 
 /// Whether a record is to have a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +76,11 @@ pub(crate) enum StateDue {
 }
 
 impl Ring {
-    pub(crate) fn due(&self) -> StateDue {
+    pub(crate) fn due(&self, room: Room) -> StateDue {
+        let (records, pods) = room.between_states();
         if self.next == 0 || self.anew {
             StateDue::Anew
-        } else if self.since.0 >= STATE_AFTER.0 || self.since.1 >= STATE_AFTER.1 {
+        } else if self.since.0 >= records || self.since.1 >= pods {
             StateDue::Continues
         } else {
             StateDue::No
@@ -58,7 +96,7 @@ impl Ring {
         self.next
     }
 
-    pub(crate) fn push(&mut self, record: Arc<Record>) {
+    pub(crate) fn push(&mut self, record: Arc<Record>, room: Room) {
         let pods = record.observation.pods.len();
         if record.before.is_some() {
             self.since = (0, 0);
@@ -68,9 +106,10 @@ impl Ring {
         self.next = record.sequence + 1;
         self.pods += pods;
         self.records.push_back(record);
-        while self.records.len() > 1 && (self.records.len() > MOST_RECORDS || self.pods > MOST_PODS) {
+        while self.records.len() > 1 && (self.records.len() > room.records || self.pods > room.pods) {
             self.pop();
-            while self.records.len() > 1 && self.records.front().is_some_and(|first| first.before.is_none()) {
+            // All of them, where states were farther apart than there is room now: the next record has one.
+            while self.records.front().is_some_and(|first| first.before.is_none()) {
                 self.pop();
             }
         }

@@ -57,6 +57,30 @@ fn what_is_in_memory_is_bounded_and_can_be_replayed() {
 }
 
 #[test]
+fn many_workloads_have_less_each_and_can_still_be_replayed() {
+    let log = DecisionLog::in_memory();
+    let intent = intent(50);
+    let mut sizers: Vec<_> = (0..200)
+        .map(|place| (format!("team-a/{place}"), Sizer::new()))
+        .collect();
+    for (step, moment) in wave(100).iter().enumerate() {
+        for (name, sizer) in &mut sizers {
+            log.decide(name, sizer, &intent, observation(step, *moment));
+        }
+    }
+    for (name, _) in &sizers {
+        let records = log.recent(name);
+        assert!((12..=36).contains(&records.len()), "{}", records.len());
+        assert!(records[0].before.is_some());
+        let states = records.iter().filter(|record| record.before.is_some()).count();
+        assert!(states <= 3, "{states}");
+        assert_eq!(records.last().unwrap().sequence, 99);
+    }
+    let found = replay(lines(&log.recent("team-a/7"))).unwrap();
+    assert!(found.is_equal() && found.left_out == 0, "{found}");
+}
+
+#[test]
 fn the_first_difference_is_shown_with_both_sides() {
     let mut records = lines(&logged(&wave(200)));
     let Ok(changed) = &mut records[150] else {

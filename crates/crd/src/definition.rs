@@ -199,7 +199,7 @@ fn replicas() -> Value {
         &[
             (
                 "!has(self.min) || !has(self.max) || self.min <= self.max",
-                "min is at most max",
+                "min is above max; allowed: a min of at most max",
             ),
             (
                 "!has(self.scaleToZeroAfter) || !has(self.min) || self.min == 0",
@@ -509,6 +509,9 @@ fn require(mut schema: Value, names: &[&str]) -> Value {
     schema
 }
 
+/// Rules beside types and bounds. Their messages name keys and what is allowed; the API server puts the field's
+/// path before. They cannot name values: it refuses a definition whose messages are made of numbers, since it takes
+/// the text of a number for unbounded.
 fn rules(mut schema: Value, rules: &[(&str, &str)]) -> Value {
     let rules: Vec<_> = rules
         .iter()
@@ -527,7 +530,16 @@ fn whole(description: &str, least: u32, most: u32) -> Value {
 }
 
 fn amount(description: &str, least: f64, most: f64) -> Value {
-    json!({"type": "number", "description": description, "minimum": least, "maximum": most})
+    let amount = json!({"type": "number", "description": description, "minimum": least, "maximum": most});
+    // The API server cuts a minimum off to a whole number where the value is one, and would take 0 for at least
+    // 0.01.
+    match least > 0.0 && least < 1.0 {
+        true => rules(
+            amount,
+            &[(&format!("self >= {least}"), &format!("allowed: at least {least}"))],
+        ),
+        false => amount,
+    }
 }
 
 fn text(description: &str, pattern: &str) -> Value {

@@ -71,8 +71,9 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// Evaluations come a little early at times. Without this every second decision would be a second late, and
 /// the forecast, which counts in steps, would look too far.
 const EARLY: Duration = Duration::from_millis(200);
-/// What is learned is copied no more often: it is some 100 kB, and changes slowly.
-const LEARNED_PERIOD: Duration = Duration::from_secs(60);
+/// What is learned is copied no more often: it is some 100 kB, and changes slowly. What a scaler learned since then
+/// is lost when it stops.
+const LEARNED_PERIOD: Duration = Duration::from_secs(10);
 
 impl Decider {
     /// Of a workload that was not decided for yet.
@@ -95,7 +96,7 @@ impl Decider {
         self.last.as_ref()
     }
 
-    /// What it has learned, as of a minute ago at most.
+    /// What it has learned, as of ten seconds ago at most.
     pub(crate) fn learned(&self) -> Option<&Arc<Learned>> {
         self.learned.as_ref().map(|(_, learned)| learned)
     }

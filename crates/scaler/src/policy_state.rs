@@ -23,7 +23,7 @@ pub struct PolicyState {
     pub before: Option<u32>,
     /// The pods as the decision saw them.
     pub pods: Arc<[SeenPod]>,
-    /// What is known of the workload, as of a minute ago at most.
+    /// What is known of the workload, as of ten seconds ago at most.
     pub learned: Option<Arc<Learned>>,
     /// Which replica of the scaler leads, as far as this one knows.
     pub leadership: Leadership,

@@ -3,6 +3,7 @@
 pub(crate) mod load;
 mod node;
 pub(crate) mod nodes;
+pub(crate) mod policy;
 pub(crate) mod scaler;
 pub(crate) mod site;
 pub(crate) mod workload;

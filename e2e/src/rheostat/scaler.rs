@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::cluster::{Case, PATIENCE};
 use crate::fetch::fetch;
+use crate::manifest;
 use crate::process::Daemon;
 use crate::wait::{Seen, eventually};
 
@@ -29,8 +31,7 @@ const TERMINATION: Duration = Duration::from_secs(30);
 /// cluster's DNS that lags, which is what `minReadySeconds` in `deploy/scaler.yaml` is for.
 const NAME_CACHE: Duration = Duration::from_secs(6);
 
-/// For the scalers of tests without engines: each scaler sees all namespaces, and would ask the
-/// engines of other tests, whose agents it does not know.
+/// For the scalers of tests without engines.
 const NO_ENGINES: &str = "--engine-scraping=off";
 
 /// Where a scaler is to find the agents.
@@ -53,16 +54,30 @@ pub(crate) struct Scaler {
 
 impl Scaler {
     /// Starts a scaler at an address of its own and returns once it is ready. It logs to `NAME.log`
-    /// in the test's folder.
-    pub(crate) async fn start(case: &Case, name: &str, agents: &Agents) -> Result<Self> {
-        Self::with(case, name, agents, &[NO_ENGINES.to_owned()]).await
+    /// in the test's folder. It sees the test's namespace and those of `neighbours`.
+    pub(crate) async fn start(
+        case: &Case,
+        neighbours: &[&Case],
+        name: &str,
+        agents: &Agents,
+    ) -> Result<Self> {
+        let more: Vec<String> = neighbours
+            .iter()
+            .map(|neighbour| format!("--namespace={}", neighbour.namespace))
+            .chain([NO_ENGINES.to_owned()])
+            .collect();
+        Self::with(case, name, agents, &more).await
     }
 
     /// The same, with these arguments besides the usual ones.
+    ///
+    /// It sees the test's own namespace and agrees with the test's other scalers by a Lease there: the scalers
+    /// of other tests must neither ask its engines nor write of its policies.
     async fn with(case: &Case, name: &str, agents: &Agents, more: &[String]) -> Result<Self> {
         case.apply(include_str!("../../../deploy/rbac.yaml"))
             .await
             .context("applying deploy/rbac.yaml")?;
+        allow_lease(case).await?;
         let config = case.cluster.control_plane.kubeconfig(
             &format!("{}-{name}", case.namespace),
             &format!("system:serviceaccount:{NAMESPACE}:{ACCOUNT}"),
@@ -77,6 +92,9 @@ impl Scaler {
             "--plaintext".to_owned(),
             "--http-plaintext".to_owned(),
             "--agent-plaintext".to_owned(),
+            format!("--namespace={}", case.namespace),
+            format!("--lease-namespace={}", case.namespace),
+            format!("--pod-name={name}"),
         ];
         match agents {
             Agents::None => {}
@@ -176,6 +194,18 @@ impl Scaler {
         });
         ready.await.with_context(|| self.daemon.last_words())
     }
+}
+
+/// Gives the scalers in the test's own namespace the rights that `deploy/rbac.yaml` gives them in theirs.
+async fn allow_lease(case: &Case) -> Result<()> {
+    let mut roles = manifest::documents(include_str!("../../../deploy/rbac.yaml"))?;
+    roles.retain(|object| object["kind"] == "Role" || object["kind"] == "RoleBinding");
+    ensure!(!roles.is_empty(), "deploy/rbac.yaml has no Role");
+    for mut role in roles {
+        role["metadata"]["namespace"] = Value::from(case.namespace.as_str());
+        case.apply(&role.to_string()).await?;
+    }
+    Ok(())
 }
 
 /// Several scalers behind one name, as a headless Service has them.

@@ -26,18 +26,24 @@ impl Site {
     pub(crate) async fn start(case: &Case, count: usize, gpus: u32) -> Result<Self> {
         let nodes = GpuNodes::start(case, count, gpus).await?;
         let agents = nodes.service();
-        Self::of(case, nodes, &agents).await
+        Self::of(case, &[], nodes, &agents).await
     }
 
-    /// The same, where the scaler is told the agents' addresses instead of their Service.
-    pub(crate) async fn with_listed_agents(case: &Case, count: usize, gpus: u32) -> Result<Self> {
+    /// The same, where the scaler is told the agents' addresses instead of their Service, and sees the namespaces
+    /// of `neighbours` too.
+    pub(crate) async fn with_listed_agents(
+        case: &Case,
+        neighbours: &[&Case],
+        count: usize,
+        gpus: u32,
+    ) -> Result<Self> {
         let nodes = GpuNodes::start(case, count, gpus).await?;
         let agents = nodes.addresses();
-        Self::of(case, nodes, &agents).await
+        Self::of(case, neighbours, nodes, &agents).await
     }
 
-    async fn of(case: &Case, nodes: GpuNodes, agents: &Agents) -> Result<Self> {
-        let scaler = Scaler::start(case, "scaler", agents).await?;
+    async fn of(case: &Case, neighbours: &[&Case], nodes: GpuNodes, agents: &Agents) -> Result<Self> {
+        let scaler = Scaler::start(case, neighbours, "scaler", agents).await?;
         Ok(Self {
             case: case.clone(),
             nodes,

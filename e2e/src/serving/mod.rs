@@ -28,15 +28,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Starts nodes with four GPUs each, and scalers with these arguments besides the usual ones.
-    ///
-    /// The scalers see the test's own namespace alone, so that they leave other tests' engines alone.
-    pub(crate) async fn start(
-        case: &Case,
-        nodes: usize,
-        scalers: usize,
-        mut more: Vec<String>,
-    ) -> Result<Self> {
-        more.push(format!("--namespace={}", case.namespace));
+    pub(crate) async fn start(case: &Case, nodes: usize, scalers: usize, more: Vec<String>) -> Result<Self> {
         let nodes = GpuNodes::start(case, nodes, 4).await?;
         let scalers = Scalers::with(case, scalers, nodes.service(), more).await?;
         Ok(Self {

@@ -1,15 +1,11 @@
 //! The production manifests.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use kube::api::{Patch, PatchParams, ValidationDirective};
 
 use crate::cluster::{Case, api};
-use crate::wait::{Seen, eventually};
+use crate::rheostat::policy::define;
 use crate::{layout, manifest};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// kube-apiserver takes every object under `deploy/`, and knows every field.
 pub(crate) async fn manifests_accepted(case: Case) -> Result<()> {
@@ -18,14 +14,7 @@ pub(crate) async fn manifests_accepted(case: Case) -> Result<()> {
     let rbac = root.join("deploy/rbac.yaml");
     case.apply(&std::fs::read_to_string(&rbac).with_context(|| format!("reading {}", rbac.display()))?)
         .await?;
-    let crd = std::fs::read_to_string(root.join("deploy/crd.yaml")).context("reading deploy/crd.yaml")?;
-    case.apply(&crd).await?;
-    // A new kind is served a moment after its definition is there.
-    eventually("ScalingPolicies to be served", PATIENCE, async || {
-        api::of_kind(&case.client(), "rheostat.dev/v1alpha1", "ScalingPolicy", None).await?;
-        Ok(Seen::Yes(()))
-    })
-    .await?;
+    define(&case).await?;
     let mut count = 0;
     for folder in ["deploy", "deploy/examples"].map(|folder| root.join(folder)) {
         let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;

@@ -12,6 +12,7 @@ mod engines;
 mod from_zero;
 mod outages;
 mod pending;
+mod policies;
 mod refusals;
 mod replicas_of_the_scaler;
 mod sequences;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> Result<Vec<Test>> {
         Test::new("pending::node_drained", pending::node_drained),
     ]);
     tests.extend(engines::all());
+    tests.extend(policies::all());
     for (name, sequence) in sequence::all(&layout::source().join("sequences"))? {
         tests.push(Test::new(format!("sequence::{name}"), |case| {
             sequences::record(case, name, sequence)

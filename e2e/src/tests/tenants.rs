@@ -36,7 +36,7 @@ const MANY_SYNCS: Duration = Duration::from_secs(12);
 /// can do, and while the other goes idle; and when its own load rises it is scaled by that.
 pub(crate) async fn another_tenants_load_changes_nothing(case: Case) -> Result<()> {
     let other = case.neighbour("other").await?;
-    let site = Site::with_listed_agents(&case, 1, 8).await?;
+    let site = Site::with_listed_agents(&case, &[&other], 1, 8).await?;
     let proof = async {
         site.serve(&other, "chat", 4, Load::Each(100.0), SCALED_OBJECT)
             .await?;

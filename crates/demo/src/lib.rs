@@ -1,8 +1,8 @@
 //! Everything on one machine, with no cluster and no GPU.
 //!
-//! Real: an agent for each of three nodes, each with its own copy of the fake NVML library loaded
+//! Real: an agent for each of four nodes, each with its own copy of the fake NVML library loaded
 //! over the C ABI; a kubelet's PodResources socket for each of them to ask; the HTTP of mock vLLM
-//! engines, one in each pod of a workload, which the agents scrape; the fleet, the scaler, and gRPC
+//! engines, one in each pod of two workloads, which the agents scrape; the fleet, the scaler, and gRPC
 //! between all of them. In place of KEDA and the HPA controller: the exact models of
 //! `rheostat-kubescale`, which ask the scaler over its gRPC port as KEDA would. In place of
 //! everything else (pods, requests, cold starts): a small simulated world. The loop is closed: the
@@ -28,6 +28,7 @@ mod pace;
 mod play;
 mod record;
 mod report;
+mod score;
 mod stage;
 mod story;
 mod verdict;

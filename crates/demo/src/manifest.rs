@@ -114,6 +114,52 @@ impl Manifest {
     }
 }
 
+/// A ScalingPolicy as its author writes it.
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyManifest {
+    object: cluster::ScalingPolicy,
+    text: &'static str,
+}
+
+#[derive(Deserialize)]
+struct PolicyText {
+    metadata: Metadata,
+    spec: serde_json::Value,
+}
+
+impl PolicyManifest {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    ///
+    /// It is no ScalingPolicy.
+    pub(crate) fn read(text: &'static str) -> anyhow::Result<Self> {
+        let PolicyText { metadata, spec } =
+            serde_saphyr::from_str(text).context("the policy of a demo workload")?;
+        let object = cluster::ScalingPolicy {
+            uid: format!("demo-policy-{}", metadata.name),
+            id: cluster::PolicyId {
+                namespace: metadata.namespace,
+                name: metadata.name,
+            },
+            generation: 1,
+            spec,
+            status: serde_json::Value::Null,
+        };
+        Ok(Self { object, text })
+    }
+
+    /// As the scaler would read it from the Kubernetes API.
+    pub(crate) const fn object(&self) -> &cluster::ScalingPolicy {
+        &self.object
+    }
+
+    /// As it was written.
+    pub(crate) const fn text(&self) -> &'static str {
+        self.text
+    }
+}
+
 fn by_name(mut pods: Vec<cluster::Pod>) -> Vec<cluster::Pod> {
     pods.sort_by(|a, b| a.name.cmp(&b.name));
     pods

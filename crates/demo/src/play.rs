@@ -101,6 +101,7 @@ pub(crate) async fn play(
         next = (next + pace.step()).max(Instant::now());
         tokio::time::sleep_until(next).await;
     }
+    record.served = stage.served().into();
     let speed = speed(&world);
     Ok(Played {
         record,

@@ -1,6 +1,7 @@
 use rheostat_chart::Level;
 use rheostat_kubescale::Writer;
 
+use crate::stage::Served;
 use crate::story::CHAT;
 
 /// All that is kept of a run, to be shown at its end.
@@ -22,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) trouble: Option<Trouble>,
     /// Falls of llm's replica count.
     pub(crate) falls: Vec<Fall>,
+    /// What became of the requests for engines.
+    pub(crate) served: Vec<Served>,
 }
 
 /// An engine that hung and was restarted.

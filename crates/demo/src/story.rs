@@ -4,7 +4,7 @@ use std::time::Duration;
 use rheostat_policy::{MANUAL_DEMAND_ANNOTATION, Trigger};
 use rheostat_trace::Trace;
 
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, PolicyManifest};
 use crate::world::{Arrivals, Demand, Rate, World};
 
 /// What is to happen in the demo. All times are seconds of the simulated day.
@@ -12,6 +12,8 @@ use crate::world::{Arrivals, Demand, Rate, World};
 pub(crate) struct Story {
     /// The ScaledObjects, in the order of [`World::workloads`].
     pub(crate) manifests: Vec<Manifest>,
+    /// The ScalingPolicy that assist's trigger names.
+    pub(crate) policy: PolicyManifest,
     /// How long it lasts.
     pub(crate) seconds: u32,
     /// When somebody asks for batch replicas.
@@ -40,14 +42,19 @@ pub(crate) const BATCH: usize = 2;
 /// an afternoon.
 pub(crate) const LLM: usize = 3;
 
+/// The same engines and as many requests as llm has, sized by a ScalingPolicy: it is told what to keep, and no
+/// target.
+pub(crate) const ASSIST: usize = 4;
+
 /// Nodes of the cluster.
-pub(crate) const NODES: usize = 3;
+pub(crate) const NODES: usize = 4;
 /// GPUs of each.
 pub(crate) const GPUS: usize = 8;
 
 const CHAT_REPLICAS: u32 = 4;
 const RENDER_REPLICAS: u32 = 6;
-const LLM_REPLICAS: u32 = 1;
+/// Replicas that llm and assist begin with.
+pub(crate) const LLM_REPLICAS: u32 = 1;
 /// Replicas of batch that are asked for.
 pub(crate) const BATCH_REPLICAS: u32 = 4;
 
@@ -81,6 +88,7 @@ impl Story {
             include_str!("manifests/render.yaml"),
             include_str!("manifests/batch.yaml"),
             include_str!("manifests/llm.yaml"),
+            include_str!("manifests/assist.yaml"),
         ];
         let manifests = manifests
             .into_iter()
@@ -115,6 +123,7 @@ impl Story {
         };
         let story = Self {
             manifests,
+            policy: PolicyManifest::read(include_str!("manifests/assist-policy.yaml"))?,
             seconds,
             // Soon after one of KEDA's polls, which come once a minute, so that push is what starts it.
             batch_wanted: seconds * 2 / 5 / 60 * 60 + 5..seconds * 27 / 50,
@@ -136,6 +145,7 @@ impl Story {
         add(RENDER, render, RENDER_REPLICAS);
         add(BATCH, batch, 0);
         add(LLM, Demand::Engines(llm_requests()), LLM_REPLICAS);
+        add(ASSIST, Demand::Engines(llm_requests()), LLM_REPLICAS);
         Ok((story, world))
     }
 
@@ -221,6 +231,8 @@ mod tests {
             let expected = usize::from(matches!(manifest.name(), "batch" | "llm"));
             assert_eq!(parsed.warnings.len(), expected, "{:?}", parsed.warnings);
         }
+        let (policy, trigger) = (&story.policy.object().id.name, story.manifests[ASSIST].metadata());
+        assert_eq!(trigger.get("policy"), Some(policy));
         assert!((story.chat_target() - 0.7).abs() < 1e-12);
         assert!((story.llm_target() - 32.0).abs() < 1e-12);
         assert!((story.by_utilization(4, 0.97) - 6.0).abs() < 1e-12);

@@ -1,6 +1,7 @@
 use crate::play::Played;
 use crate::record::{Who, WorkloadSample, clock_time};
-use crate::story::{BATCH, BATCH_REPLICAS, CHAT, LLM, RENDER, Story};
+use crate::score::scores;
+use crate::story::{ASSIST, BATCH, BATCH_REPLICAS, CHAT, LLM, RENDER, Story};
 
 /// A claim about the run, and whether it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,11 @@ pub(crate) fn judge(story: &Story, played: &Played) -> Vec<Check> {
             llm_gpus(story, played),
         ),
     ];
+    checks.push(check("assist is sized by its policy", by_policy(played)));
+    checks.push(check(
+        "nobody keeps the promise for less than the optimum",
+        above_the_optimum(story, played),
+    ));
     if story.built_in {
         // A trace's own load may fall just then.
         checks.push(check("a lost GPU does not shrink chat", held(played)));
@@ -271,6 +277,36 @@ fn llm_held(played: &Played) -> (bool, String) {
     }
 }
 
+fn by_policy(played: &Played) -> (bool, String) {
+    let changes: Vec<_> = played.record.changes(ASSIST).collect();
+    let most = played.record.most(ASSIST, |sample| sample.replicas);
+    let grew = changes
+        .iter()
+        .any(|(_, from, to, who)| to > from && *who == Who::Hpa);
+    let shrank = changes.iter().any(|(_, from, to, _)| to < from);
+    (
+        grew && shrank && most > 1,
+        format!("{} changes, at most {most} replicas", changes.len()),
+    )
+}
+
+fn above_the_optimum(story: &Story, played: &Played) -> (bool, String) {
+    let scores = scores(story, played);
+    let below = |score: &crate::score::Score| score.kept() && score.over() < 1.0;
+    let each = scores.iter().map(|score| {
+        format!(
+            "{} {:.2} times the optimum with {:.1} % in time",
+            score.workload,
+            score.over(),
+            score.attainment * 100.0
+        )
+    });
+    (
+        !scores.is_empty() && !scores.iter().any(below),
+        each.collect::<Vec<_>>().join(", "),
+    )
+}
+
 /// Why llm is not scaled by its GPUs: of the moments at which they look full, that at which they
 /// would most have asked for too many replicas, and that for too few.
 fn llm_gpus(story: &Story, played: &Played) -> (bool, String) {
@@ -308,6 +344,13 @@ fn llm_gpus(story: &Story, played: &Played) -> (bool, String) {
 mod tests {
     use super::*;
     use crate::record::{Entry, Fall, Record, Sample, Trouble};
+    use crate::stage::{Handed, Served};
+
+    const HANDED: Handed = Handed {
+        came: 100.0,
+        prompt_tokens: 200,
+        output_tokens: 100,
+    };
 
     fn change(at: f64, workload: usize, who: Who, from: i32, to: i32) -> Entry {
         Entry {
@@ -348,7 +391,7 @@ mod tests {
         };
         let sample = |at, chat, llm| Sample {
             at,
-            workloads: vec![workload(chat), workload(6), workload(0), llm],
+            workloads: vec![workload(chat), workload(6), workload(0), llm, workload(2)],
             chat_needs: 1.0,
         };
         let record = Record {
@@ -367,6 +410,8 @@ mod tests {
                 change(120.0, LLM, Who::Hpa, 1, 4),
                 change(620.0, LLM, Who::Keda, 4, 0),
                 change(840.0, LLM, Who::KedaPush, 0, 1),
+                change(200.0, ASSIST, Who::Hpa, 1, 4),
+                change(620.0, ASSIST, Who::Hpa, 4, 1),
             ],
             failure: Some((450.0, "chat-1".into())),
             unread: Some((452.0, "said".into())),
@@ -379,6 +424,11 @@ mod tests {
                 restarted_at: Some(420.0),
             }),
             falls: vec![fall(620.0, 0)],
+            served: vec![Served {
+                workload: ASSIST,
+                requests: vec![HANDED; 100],
+                in_time: 10,
+            }],
         };
         (
             story,
@@ -404,7 +454,14 @@ mod tests {
     fn a_good_run_passes_and_each_defect_is_found() {
         assert_eq!(broken(&good().1), Vec::<&str>::new());
         type Defect = (&'static str, fn(&mut Record));
-        let defects: [Defect; 15] = [
+        let defects: [Defect; 17] = [
+            ("sized by its policy", |record| {
+                record
+                    .entries
+                    .retain(|entry| entry.workload != ASSIST || entry.change != Some((4, 1)));
+            }),
+            // All in time, at no cost.
+            ("less than the optimum", |record| record.served[0].in_time = 100),
             ("chat scales up", |record| {
                 for sample in &mut record.samples {
                     sample.workloads[CHAT].replicas = 3;

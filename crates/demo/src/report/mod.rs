@@ -9,7 +9,8 @@ use rheostat_chart::{Chart, Kind, Series, escape};
 use crate::numbers::{gpu_time, percent, requests};
 use crate::play::Played;
 use crate::record::{Sample, WorkloadSample, clock_time};
-use crate::story::{BATCH, CHAT, LLM, RENDER, Story};
+use crate::score::{ATTAINMENT, FIRST_TOKEN, scores};
+use crate::story::{ASSIST, BATCH, CHAT, HANG_LASTS, LLM, RENDER, Story};
 use crate::verdict::Check;
 
 /// Whether a report can be written to `path`.
@@ -52,6 +53,7 @@ fn html(story: &Story, played: &Played, checks: &[Check]) -> String {
     );
     charts(&mut page, story, played);
     gpu_hours(&mut page, story, played);
+    policy_scores(&mut page, story, played);
     if !checks.is_empty() {
         page.push_str("<h2>What the demo checks of itself</h2>\n<ul>\n");
         for Check { claim, holds, seen } in checks {
@@ -79,6 +81,11 @@ fn html(story: &Story, played: &Played, checks: &[Check]) -> String {
             escape(manifest.text())
         );
     }
+    let _ = writeln!(
+        page,
+        "<details><summary>the ScalingPolicy of assist</summary><pre>{}</pre></details>",
+        escape(story.policy.text())
+    );
     page.push_str("</body></html>\n");
     page
 }
@@ -149,6 +156,7 @@ fn charts(page: &mut String, story: &Story, played: &Played) {
         series: vec![
             steps("team-b/render", "render", RENDER),
             steps("team-a/batch, by push from zero", "batch", BATCH),
+            steps("team-a/assist, by its policy", "ready", ASSIST),
         ],
         marks: Vec::new(),
     };
@@ -244,6 +252,35 @@ fn gpu_hours(page: &mut String, story: &Story, played: &Played) {
             time.peak,
             time.static_peak,
             time.saved() * 100.0
+        );
+    }
+    page.push_str("</table></div>\n");
+}
+
+fn policy_scores(page: &mut String, story: &Story, played: &Played) {
+    let _ = writeln!(
+        page,
+        "<h2>By a threshold and by a policy</h2>\n<p>The same engines and as many requests. Both are held to a first \
+         token within {} s for {:.0} % of them; the optimum is the least that anybody must spend for that, whatever \
+         is known. llm's engine hung for {HANG_LASTS:.0} s, and it goes to zero in its break.</p>\n\
+         <div class=\"scroll\"><table><tr><th>Workload</th><th>sized by</th><th class=\"number\">GPU-hours</th>\
+         <th class=\"number\">optimum</th><th class=\"number\">times the optimum</th>\
+         <th class=\"number\">requests</th><th class=\"number\">in time</th></tr>",
+        FIRST_TOKEN.as_secs(),
+        ATTAINMENT * 100.0
+    );
+    for score in scores(story, played) {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td class=\"number\">{:.2}</td>\
+             <td class=\"number\">{:.2}</td><td class=\"number\">{}</td><td class=\"number\">{:.1} %</td></tr>",
+            escape(&score.workload),
+            score.by,
+            score.gpu_hours,
+            score.optimum,
+            score.over(),
+            score.requests,
+            score.attainment * 100.0
         );
     }
     page.push_str("</table></div>\n");

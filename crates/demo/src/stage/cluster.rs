@@ -16,8 +16,9 @@ pub(crate) struct ClusterStage {
 }
 
 impl ClusterStage {
-    /// Fills the store behind `writer`.
-    pub(crate) const fn new(writer: StoreWriter) -> Self {
+    /// Fills the store behind `writer`, with the policy of `story`.
+    pub(crate) fn new(mut writer: StoreWriter, story: &Story) -> Self {
+        writer.apply_policy(story.policy.object().clone());
         Self {
             writer,
             shown: Vec::new(),

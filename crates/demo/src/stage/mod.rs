@@ -25,7 +25,10 @@ use tonic::transport::Endpoint;
 use autoscale::Autoscale;
 pub(crate) use autoscale::Change;
 use cluster::ClusterStage;
+#[cfg(test)]
+pub(crate) use engines::Handed;
 use engines::{EngineStage, Expected};
+pub(crate) use engines::{Served, engine_model};
 pub(crate) use explain::Sight;
 use node::NodeStage;
 
@@ -97,7 +100,7 @@ impl Stage {
         let (writer, store) = Store::new();
         let mut engines = EngineStage::new(clock.clone(), story.seed);
         engines.show(world).await?;
-        let mut cluster = ClusterStage::new(writer);
+        let mut cluster = ClusterStage::new(writer, story);
         cluster.show(world, story, &engines);
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let options = ScalerOptions {
@@ -187,6 +190,11 @@ impl Stage {
         self.autoscales[index]
             .step(self.clock.now(), &world.workloads()[index])
             .await
+    }
+
+    /// What became of the requests for engines so far.
+    pub(crate) fn served(&self) -> [Served; 2] {
+        self.engines.served()
     }
 
     /// What the scaler sees of workload number `index`.

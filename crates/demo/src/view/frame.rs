@@ -2,7 +2,7 @@ use crossterm::style::Color;
 use rheostat_chart as chart;
 
 use crate::record::{Entry, Who, clock_time};
-use crate::story::{BATCH, CHAT, LLM, RENDER, Story};
+use crate::story::{ASSIST, BATCH, CHAT, LLM, RENDER, Story};
 use crate::view::{Scene, is_slow};
 use crate::world::{GpuIndex, World};
 
@@ -21,7 +21,7 @@ pub(crate) fn frame(
     height: usize,
 ) -> Vec<Line> {
     let mut lines = vec![title(scene), Line::default()];
-    for index in [CHAT, LLM, RENDER, BATCH] {
+    for index in [CHAT, LLM, ASSIST, RENDER, BATCH] {
         lines.push(workload(scene, index));
     }
     lines.push(Line::default());
@@ -96,7 +96,7 @@ fn workload(scene: &Scene<'_>, index: usize) -> Line {
             format!("  needs {needs:>4.1}  queued {:>4.0} GPU-s", workload.backlog()),
         ));
     }
-    if index == LLM {
+    if matches!(index, LLM | ASSIST) {
         let (running, waiting) = (workload.running(), workload.waiting());
         line.push((
             Color::Reset,
@@ -158,6 +158,7 @@ const fn colour(workload: usize) -> Color {
         CHAT => Color::Cyan,
         RENDER => Color::Magenta,
         LLM => Color::Green,
+        ASSIST => Color::Blue,
         _ => Color::Yellow,
     }
 }

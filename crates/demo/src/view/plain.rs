@@ -2,7 +2,7 @@ use std::io::Write as _;
 
 use crate::pace::Pace;
 use crate::record::{Entry, clock_time};
-use crate::story::{CHAT, LLM, Story};
+use crate::story::{ASSIST, CHAT, LLM, Story};
 use crate::view::{Scene, is_slow};
 
 /// Lines on standard output.
@@ -103,7 +103,7 @@ fn status(scene: &Scene<'_>) -> String {
                     workload.backlog()
                 ));
             }
-            if index == LLM {
+            if matches!(index, LLM | ASSIST) {
                 let (running, waiting) = (workload.running(), workload.waiting());
                 text.push_str(&format!(", {running} requests running, {waiting} waiting"));
             }

@@ -4,6 +4,7 @@ use crate::numbers::{gpu_time, percent, requests};
 use crate::pace::Pace;
 use crate::play::Played;
 use crate::record::clock_time;
+use crate::score::{ATTAINMENT, FIRST_TOKEN, scores};
 use crate::story::Story;
 use crate::verdict::Check;
 use crate::view::is_slow;
@@ -62,6 +63,24 @@ fn summary(story: &Story, played: &Played, pace: Pace, checks: &[Check], decisio
         "chat served {served} requests, {late} of them ({:.1} %) after waiting for more than 5 s",
         percent(late, served)
     ));
+    lines.push(String::new());
+    lines.push(format!(
+        "The same engines and as many requests, by a threshold and by a policy: first token within {} s for {:.0} %",
+        FIRST_TOKEN.as_secs(),
+        ATTAINMENT * 100.0
+    ));
+    for score in scores(story, played) {
+        lines.push(format!(
+            "{:<14}by {:<12}{:>7.2} GPU-hours, {:.2} times the optimum ({:.2}); {:.1} % of {} requests in time",
+            score.workload,
+            score.by,
+            score.gpu_hours,
+            score.over(),
+            score.optimum,
+            score.attainment * 100.0,
+            score.requests
+        ));
+    }
     if !played.finished {
         lines.push(format!(
             "Stopped at {} of {}; nothing is judged.",

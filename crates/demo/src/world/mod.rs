@@ -33,8 +33,8 @@ pub(crate) struct Workload {
     replicas: u32,
     pods: Vec<Pod>,
     queue: Queue,
-    /// Requests for engines that nobody has taken yet.
-    outside: u64,
+    /// Requests for engines that nobody has taken yet: when each came.
+    outside: Vec<f64>,
     /// What arrived per second, smoothed over [`SMOOTHING`]: GPUs' worth of work, or requests where
     /// engines serve them.
     load: f64,
@@ -71,6 +71,9 @@ pub(crate) enum Happening {
     /// It was replaced.
     Replaced,
 }
+
+/// When a request came that has lost its engine and is asked again: too long ago to be in time.
+pub(crate) const AGAIN: f64 = f64::NEG_INFINITY;
 
 /// GPUs are busy for some seconds with each request, so that their utilisation does not follow
 /// each arrival.
@@ -109,7 +112,7 @@ impl World {
             replicas,
             pods: Vec::new(),
             queue: Queue::default(),
-            outside: 0,
+            outside: Vec::new(),
             load: 0.0,
             utilization: 0.0,
             gpu_seconds: 0.0,
@@ -152,14 +155,16 @@ impl World {
         Some(gpu)
     }
 
-    /// Takes the requests of a workload that are for its engines and that nobody has taken yet.
-    pub(crate) fn take_requests(&mut self, workload: usize) -> u64 {
+    /// Takes the requests of a workload that are for its engines and that nobody has taken yet: when each came;
+    /// [`AGAIN`] for one that had an engine before.
+    pub(crate) fn take_requests(&mut self, workload: usize) -> Vec<f64> {
         std::mem::take(&mut self.workloads[workload].outside)
     }
 
     /// So many requests have lost their engine: their clients ask again.
     pub(crate) fn send_again(&mut self, workload: usize, requests: u64) {
-        self.workloads[workload].outside += requests;
+        let outside = &mut self.workloads[workload].outside;
+        outside.extend(std::iter::repeat_n(AGAIN, requests as usize));
     }
 
     /// The engine in `pod` has so much to do.
@@ -343,7 +348,7 @@ impl World {
             }
             Demand::Engines(rate) => {
                 let came = rate.within(now - 1.0, &mut self.random);
-                workload.outside += came;
+                workload.outside.extend(std::iter::repeat_n(now, came as usize));
                 workload.load = smooth(workload.load, came as f64);
                 let working = workload.pods.iter().filter(|pod| pod.works());
                 // An empty sum would be -0.
@@ -433,7 +438,7 @@ impl Workload {
     /// Requests that wait: in engines, or for one.
     pub(crate) fn waiting(&self) -> u64 {
         let in_engines = self.pods.iter().map(|pod| pod.batch.waiting as u64);
-        self.outside + in_engines.sum::<u64>()
+        self.outside.len() as u64 + in_engines.sum::<u64>()
     }
 
     /// Requests in the batches of engines.

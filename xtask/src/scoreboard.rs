@@ -23,6 +23,10 @@ pub(crate) struct ScoreboardArguments {
     /// Keep results in this folder, and go on from those that are there already.
     #[arg(long, value_name = "FOLDER")]
     resume: Option<PathBuf>,
+    /// This `rheostat`, instead of one that is built: with `--resume`, results are only used by the program that
+    /// made them.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// Also write the HTML reports here.
     #[arg(long, value_name = "FOLDER")]
     html: Option<PathBuf>,
@@ -75,11 +79,10 @@ const CONDITIONS: [&str; 10] = [
 
 /// Writes docs/scoreboard.md.
 pub(crate) fn run(arguments: &ScoreboardArguments) -> Result<()> {
-    let programs = bench::build(&["rheostat"])?;
-    let rheostat = programs
-        .iter()
-        .find(|program| program.file_stem().is_some_and(|stem| stem == "rheostat"))
-        .context("cargo built no rheostat")?;
+    let rheostat = match &arguments.program {
+        Some(program) => program.clone(),
+        None => built()?,
+    };
     let folder = rheostat
         .parent()
         .and_then(Path::parent)
@@ -88,7 +91,7 @@ pub(crate) fn run(arguments: &ScoreboardArguments) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let mut all: Option<Report> = None;
     for group in &GROUPS {
-        let report = score(rheostat, group, arguments, &folder)?;
+        let report = score(&rheostat, group, arguments, &folder)?;
         match &mut all {
             None => all = Some(report),
             Some(all) => all.cases.extend(report.cases),
@@ -101,6 +104,15 @@ pub(crate) fn run(arguments: &ScoreboardArguments) -> Result<()> {
         .with_context(|| path.display().to_string())?;
     println!("{}", path.display());
     Ok(())
+}
+
+/// `rheostat` as users get it.
+fn built() -> Result<PathBuf> {
+    let programs = bench::build(&["rheostat"])?;
+    let rheostat = programs
+        .into_iter()
+        .find(|program| program.file_stem().is_some_and(|stem| stem == "rheostat"));
+    rheostat.context("cargo built no rheostat")
 }
 
 fn score(rheostat: &Path, group: &Group, arguments: &ScoreboardArguments, folder: &Path) -> Result<Report> {

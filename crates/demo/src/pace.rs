@@ -7,14 +7,14 @@ pub(crate) struct Pace {
 }
 
 /// Nothing is done more often than this: the fake driver looks at its scenario no more often, and
-/// three agents shall fit on one core.
+/// four agents shall fit on one core.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(30);
 
 /// How old, in periods, an agent's snapshot may get before time waits for it: sampling, joining
 /// and sending take up to one period each.
 const PERIODS_BEHIND: u32 = 4;
 
-/// An engine is not asked more often than this: six of them shall fit beside the rest.
+/// An engine is not asked more often than this: eight of them shall fit beside the rest.
 const SHORTEST_SCRAPE: Duration = Duration::from_millis(150);
 
 /// The period of scraping in the trigger, simulated.

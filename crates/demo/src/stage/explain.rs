@@ -57,6 +57,15 @@ impl Sight {
                 .filter(|line| !line.starts_with("pod ") && !line.starts_with(' '))
                 .map(str::to_owned)
                 .collect();
+            if let Some(decision) = trigger
+                .policy
+                .as_ref()
+                .and_then(|policy| policy.decision.as_ref())
+            {
+                // How the policy came to its count stands before what is made of it.
+                let steps = decision.steps.iter().map(|step| step.why.clone());
+                sight.steps.splice(..0, steps.collect::<Vec<_>>());
+            }
             sight.unread = unread(evaluation);
             sight.devices = devices(evaluation);
             let pods = evaluation.pods.iter();

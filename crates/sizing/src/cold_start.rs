@@ -87,6 +87,9 @@ impl ColdStart {
 
     /// The 90th percentile of a whole start, with what the user said as two of them; longer where pods that
     /// start right now have taken longer already.
+    ///
+    /// Such a pod counts as a start that took as long as it has by now. Those that have just been asked for
+    /// say nothing, so that what starts later does not hide how long the others have been at it.
     pub(crate) fn expected(&self, said: Duration, observation: &Observation) -> Duration {
         let mut totals: Vec<f32> = self.kinds.values().flatten().map(|start| start.total).collect();
         totals.extend(std::iter::repeat_n(said.as_secs_f32(), PRIOR_STARTS));
@@ -96,9 +99,9 @@ impl ColdStart {
             .iter()
             .filter(|pod| matches!(pod.stage, Stage::Pending | Stage::Starting))
             .map(|pod| observation.now.since(pod.created))
-            .min()
-            .unwrap_or_default();
-        learned.max(under_way).min(LONGEST)
+            .filter(|age| *age > learned);
+        totals.extend(under_way.map(|age| age.as_secs_f32()));
+        quantile(&mut totals, 0.9).min(LONGEST)
     }
 
     /// What was learned, by hardware and stage.
@@ -225,5 +228,15 @@ mod tests {
         let seen = observation(created.plus(Duration::from_secs(400)), vec![slow]);
         let expected = ColdStart::default().expected(Duration::from_secs(120), &seen);
         assert_eq!(expected, Duration::from_secs(400));
+
+        let mut young = seen.pods[0].clone();
+        (young.name, young.created) = ("chat-1".into(), seen.now.minus(Duration::from_secs(10)));
+        let both = observation(seen.now, vec![young, seen.pods[0].clone()]);
+        let expected = ColdStart::default().expected(Duration::from_secs(120), &both);
+        assert_eq!(
+            expected,
+            Duration::from_secs(400),
+            "one that was just asked for hides nothing"
+        );
     }
 }

@@ -69,13 +69,12 @@ pub(crate) fn replica(
     found: &Seen,
 ) -> ReplicaCapacity {
     let shape = &intent.replica;
-    let hardware = seen
-        .pods
-        .iter()
+    let known = || seen.pods.iter().filter(|pod| !pod.hardware.is_empty());
+    let hardware = known()
         .find(|pod| pod.stage == Stage::Ready)
-        .or_else(|| seen.pods.first());
-    // At zero, what was there before tells what will be there again.
+        .or_else(|| known().next());
     let hardware = hardware.map(|pod| pod.hardware.as_ref());
+    // At zero, or while pods have no node, what was there before tells what will be there again.
     let hardware = hardware.or_else(|| capacity.usual_hardware()).unwrap_or_default();
     let (model, confidence) = capacity.model(hardware, shape.gpus, shape.parameters);
     let lengths = match intent.role.map(|role| role.part) {

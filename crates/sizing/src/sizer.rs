@@ -235,7 +235,12 @@ impl Sizer {
                 "some pods are not known: nothing is taken away".to_owned()
             });
         }
-        let active = mind.zero(intent, seen, &mut bounded);
+        let active = if wanted.partial {
+            // What is not known is not idle.
+            true
+        } else {
+            mind.zero(intent, seen, &mut bounded)
+        };
         let mut figures = wanted.figures;
         figures.budget_left = bind(&mut bounded, intent, seen, &self.ledger);
         if seen.schedule.frozen {

@@ -125,6 +125,19 @@ fn to_zero_when_idle_and_back_when_somebody_waits() {
 }
 
 #[test]
+fn what_is_not_known_is_not_idle() {
+    let mut intent = intent();
+    intent.min_replicas = 0;
+    intent.scale_to_zero_after = Some(Duration::ZERO);
+    let mut fleet = Fleet::new(intent, 3);
+    fleet.visible = false;
+    for _ in 0..100 {
+        let decision = fleet.step(0.0);
+        assert!(decision.active && decision.replicas == 3, "{decision:?}");
+    }
+}
+
+#[test]
 fn budgets_bind_when_they_are_used_up() {
     let budget = |when_reached| Budget {
         amount: Amount::GpuHours(20.0),

@@ -63,6 +63,10 @@ const WARM_UP: Duration = Duration::from_secs(60);
 /// Looks that a mean of how busy a GPU was covers at most.
 const MOST_COVERED: usize = 24;
 
+/// A GPU that says that it was busy for less than this part of the time in which its engine must have been, is
+/// not believed. Arrivals in bunches leave it idle for longer than random ones do, but not for ten times as long.
+const LEAST_TOLD: f64 = 0.1;
+
 /// Samples that are further off than this part of what was expected count less (Huber).
 const USUAL_ERROR: f64 = 0.15;
 
@@ -104,6 +108,23 @@ pub(crate) enum UsableBound {
     Kv,
     /// Nothing but what queueing takes.
     Queueing,
+    /// What it was seen to finish while requests waited.
+    Finished,
+}
+
+impl ReplicaCapacity {
+    /// The same where so many requests per second were finished while more waited: whatever the model says,
+    /// a replica does no more.
+    pub(crate) fn at_most(self, rate: f64) -> Self {
+        if rate <= 0.0 || self.usable <= rate * self.work {
+            return self;
+        }
+        Self {
+            work: self.usable / rate,
+            bound: UsableBound::Finished,
+            ..self
+        }
+    }
 }
 
 impl Capacity {
@@ -278,9 +299,12 @@ impl Fit {
             return false;
         }
         let sequences = generated * itl;
-        // Where the GPU does not say how busy it is: the part of the time in which somebody is there, for
-        // arrivals that come at random.
-        let busy = worked.unwrap_or_else(|| 1.0 - (-sequences).exp()).clamp(0.0, 1.0);
+        // The part of the time in which somebody is there, for arrivals that come at random.
+        let served = 1.0 - (-sequences).exp();
+        // Tokens are not made by a GPU that rests: one that says so tells of something else, as of the part
+        // of it that is another's.
+        let told = worked.filter(|worked| *worked >= served * LEAST_TOLD);
+        let busy = told.unwrap_or(served).clamp(0.0, 1.0);
         // An engine that is idle nearly always says little of what its work costs.
         if busy < 0.1 {
             return false;
@@ -487,6 +511,51 @@ mod tests {
         assert!((found / wanted - 1.0).abs() < 0.1, "{model:?}");
         assert!((model.base / truth.base - 1.0).abs() < 0.1, "{model:?}");
         assert!(confidence > 0.5, "{confidence}");
+    }
+
+    #[test]
+    fn a_gpu_that_rests_while_its_engine_writes_is_not_believed() {
+        let truth = CostModel {
+            base: 0.0427,
+            prompt: 0.000_23,
+            sequence: 0.000_435,
+            context: 2e-8,
+        };
+        let lengths = Lengths {
+            prompt: 300.0,
+            output: 100.0,
+        };
+        let learned = |utilization: Option<f64>| {
+            let mut capacity = Capacity::default();
+            let mut now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
+            for _ in 0..200 {
+                now = now.plus(STEP);
+                let mut pod = pod(serving(truth, 2.0, lengths));
+                pod.gpu_utilization = utilization.map(rheostat_reading::Ratio);
+                capacity.learn(now, 4.0, None, std::iter::once(&pod));
+            }
+            capacity.model("NVIDIA A100-SXM4-80GB", 4.0, None)
+        };
+        let (resting, confidence) = learned(Some(0.0));
+        let (silent, _) = learned(None);
+        assert!(confidence > 0.0);
+        assert!((resting.work(lengths) / silent.work(lengths) - 1.0).abs() < 0.1);
+        // One that may be right is.
+        assert_ne!(learned(Some(0.5)).0, silent);
+    }
+
+    #[test]
+    fn what_is_finished_while_requests_wait_is_all_that_a_replica_does() {
+        let believed = ReplicaCapacity {
+            work: 0.01,
+            usable: 0.8,
+            confidence: 0.0,
+            bound: UsableBound::Itl,
+        };
+        let seen = believed.at_most(2.0);
+        assert!((seen.usable / seen.work - 2.0).abs() < 1e-9);
+        assert_eq!(seen.bound, UsableBound::Finished);
+        assert_eq!(believed.at_most(100.0), believed);
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub(crate) struct Demand {
     owed: f64,
     lengths: Option<Lengths>,
     started: bool,
+    /// Seconds for which requests have waited in every look, one for each ready pod at least.
+    #[serde(default)]
+    queued: f64,
 }
 
 /// What was seen of a workload in one step.
@@ -41,6 +44,9 @@ pub(crate) struct Seen {
     pub(crate) lengths: Lengths,
     /// Requests that finish per second, and the part of them that kept the objective, where known.
     pub(crate) kept: Option<(f64, f64)>,
+    /// Requests that a ready pod finishes per second while it has more than it can do; `None` while it has
+    /// not, or has not had for long enough.
+    pub(crate) at_most: Option<f64>,
     /// Places and KV tokens of a replica, the least that a pod tells.
     pub(crate) room: Room,
     /// GPUs' busy part, added up over the ready pods; `None` unless all the known ones tell.
@@ -96,6 +102,9 @@ impl Demand {
             .sum();
         self.learn_lengths(&serving);
         let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
+        let queues = !serving.is_empty() && waiting >= serving.len() as f64;
+        self.queued = if queues { self.queued + seconds } else { 0.0 };
+        let at_most = (self.queued >= QUEUED_FOR && finished > 0.0).then(|| finished / serving.len() as f64);
         Seen {
             ready: u32::try_from(ready.len()).unwrap_or(u32::MAX),
             known: u32::try_from(match objective {
@@ -109,6 +118,7 @@ impl Demand {
             rate,
             lengths: self.lengths.unwrap_or(USUAL),
             kept: kept(&serving, objective).map(|(requests, part)| (requests * scale, part)),
+            at_most,
             room: Room {
                 sequences: least(&serving, |serving| serving.max_sequences.map(|count| count.0)),
                 kv_tokens: least(&serving, |serving| serving.kv_tokens.map(|count| count.0)),
@@ -186,6 +196,11 @@ impl Demand {
         });
     }
 }
+
+/// Requests must have waited for so long, in seconds, before what is finished meanwhile is taken for all that
+/// the pods can do. Half of the window over which engines tell it: sooner, it is mostly what was finished
+/// before, and a burst that is over in a moment would look as if nothing could be done about it.
+const QUEUED_FOR: f64 = 30.0;
 
 /// Seconds over which engines tell what they finished, at most.
 const LONGEST_WINDOW: f64 = 60.0;

@@ -89,14 +89,11 @@ pub(crate) fn replica(
         None => found.lengths,
     };
     match slo_of(&intent.objective) {
-        Some(slo) => within(
-            model,
-            confidence,
-            slo,
-            lengths,
-            LONG_PROMPT * lengths.prompt,
-            found.room,
-        ),
+        Some(slo) => {
+            let long = LONG_PROMPT * lengths.prompt;
+            let believed = within(model, confidence, slo, lengths, long, found.room);
+            found.at_most.map_or(believed, |rate| believed.at_most(rate))
+        }
         None => ReplicaCapacity {
             work: model.work(lengths).max(1e-9),
             usable: 1.0,
@@ -118,6 +115,7 @@ pub(crate) fn capacity_in_words(replica: ReplicaCapacity, found: &Seen) -> Strin
         UsableBound::Places => "the places in the batch",
         UsableBound::Kv => "the KV cache",
         UsableBound::Queueing => "queueing alone",
+        UsableBound::Finished => "what it finishes while requests wait",
     };
     format!(
         "a replica serves {:.2} requests of {:.0} + {:.0} tokens a second: {} of work each, of which {:.0} % \

@@ -113,8 +113,9 @@ impl Decider {
         }
         match decode_learned(text) {
             Ok(learned) => {
+                // Reported as it is until the next decision: a status that is written meanwhile keeps it.
+                self.learned = Some((Timestamp::default(), Arc::new(learned.clone())));
                 log.adopt(&self.name, &mut self.sizer, learned);
-                self.learned = None;
             }
             Err(error) => {
                 let (workload, error) = (&self.name, &error as &dyn std::error::Error);

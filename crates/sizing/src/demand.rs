@@ -22,9 +22,9 @@ pub(crate) struct Demand {
     owed: f64,
     lengths: Option<Lengths>,
     started: bool,
-    /// Seconds for which requests have waited in every look, one for each ready pod at least.
+    /// Seconds for which each pod has had more requests than it can do, in every look.
     #[serde(default)]
-    queued: f64,
+    queued: BTreeMap<Arc<str>, f64>,
 }
 
 /// What was seen of a workload in one step.
@@ -44,8 +44,8 @@ pub(crate) struct Seen {
     pub(crate) lengths: Lengths,
     /// Requests that finish per second, and the part of them that kept the objective, where known.
     pub(crate) kept: Option<(f64, f64)>,
-    /// Requests that a ready pod finishes per second while it has more than it can do; `None` while it has
-    /// not, or has not had for long enough.
+    /// Requests that a pod finishes per second while it has more than it can do, on average over those that
+    /// have had for long enough; `None` where none has.
     pub(crate) at_most: Option<f64>,
     /// Places and KV tokens of a replica, the least that a pod tells.
     pub(crate) room: Room,
@@ -102,9 +102,7 @@ impl Demand {
             .sum();
         self.learn_lengths(&serving);
         let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
-        let queues = !serving.is_empty() && waiting >= serving.len() as f64;
-        self.queued = if queues { self.queued + seconds } else { 0.0 };
-        let at_most = (self.queued >= QUEUED_FOR && finished > 0.0).then(|| finished / serving.len() as f64);
+        let at_most = self.finished_while_queued(&serving, seconds);
         Seen {
             ready: u32::try_from(ready.len()).unwrap_or(u32::MAX),
             known: u32::try_from(match objective {
@@ -166,6 +164,27 @@ impl Demand {
         came.max(0.0) / seconds.max(1e-9)
     }
 
+    fn finished_while_queued(&mut self, serving: &[(&Replica, Serving)], seconds: f64) -> Option<f64> {
+        let mut queued = BTreeMap::new();
+        let (mut finished, mut pods) = (0.0, 0.0);
+        for (pod, serving) in serving {
+            let (Some(waiting), Some(rate)) = (serving.waiting, serving.request_rate) else {
+                continue;
+            };
+            if waiting.0 < 1.0 || waiting.0 < rate.0 * LEAST_QUEUE || rate.0 <= 0.0 {
+                continue;
+            }
+            let lasting = self.queued.get(&pod.name).copied().unwrap_or(0.0) + seconds;
+            if lasting >= QUEUED_FOR {
+                finished += rate.0;
+                pods += 1.0;
+            }
+            queued.insert(Arc::clone(&pod.name), lasting);
+        }
+        self.queued = queued;
+        (pods > 0.0).then(|| finished / pods)
+    }
+
     fn learn_lengths(&mut self, serving: &[(&Replica, Serving)]) {
         let (mut prompt, mut output, mut requests) = (0.0, 0.0, 0.0);
         for (_, serving) in serving {
@@ -197,10 +216,14 @@ impl Demand {
     }
 }
 
-/// Requests must have waited for so long, in seconds, before what is finished meanwhile is taken for all that
+/// Requests must have queued for so long, in seconds, before what is finished meanwhile is taken for all that
 /// the pods can do. Half of the window over which engines tell it: sooner, it is mostly what was finished
 /// before, and a burst that is over in a moment would look as if nothing could be done about it.
 const QUEUED_FOR: f64 = 30.0;
+
+/// What waits is a queue where it takes so long to work off, in seconds. A request that has come since the last
+/// iteration waits too, in an engine that has room for it.
+const LEAST_QUEUE: f64 = 1.0;
 
 /// Seconds over which engines tell what they finished, at most.
 const LONGEST_WINDOW: f64 = 60.0;
@@ -254,3 +277,59 @@ fn part_kept(serving: &Serving, slo: &Slo) -> Option<f64> {
 
 /// Requests' mean times between tokens spread by this part around the engine's.
 const ITL_SPREAD: f64 = 0.3;
+
+#[cfg(test)]
+mod tests {
+    use rheostat_reading::{Count, PerSecond, Timestamp};
+
+    use super::*;
+    use crate::observation::Milestones;
+
+    fn pod(name: &str, waiting: f64, rate: f64) -> (Replica, Serving) {
+        let serving = Serving {
+            taken_at: Timestamp::default(),
+            window: Duration::from_secs(60),
+            waiting: Some(Count(waiting)),
+            running: Some(Count(8.0)),
+            kv_cache_usage: None,
+            kv_tokens: None,
+            max_sequences: None,
+            request_rate: Some(PerSecond(rate)),
+            prompt_token_rate: None,
+            generation_token_rate: None,
+            prompt_tokens_mean: None,
+            generation_tokens_mean: None,
+            preemption_rate: None,
+            ttft: None,
+            itl: None,
+            tpot: None,
+            e2e: None,
+        };
+        let replica = Replica {
+            name: name.into(),
+            hardware: "".into(),
+            created: Timestamp::default(),
+            stage: Stage::Ready,
+            milestones: Milestones::default(),
+            serving: Some(serving),
+            gpu_utilization: None,
+            power: None,
+        };
+        (replica, serving)
+    }
+
+    #[test]
+    fn what_is_finished_counts_for_all_only_where_a_queue_stands() {
+        let mut demand = Demand::default();
+        let mut look = |pods: &[(Replica, Serving)]| {
+            let serving: Vec<_> = pods.iter().map(|(pod, serving)| (pod, *serving)).collect();
+            demand.finished_while_queued(&serving, 10.0)
+        };
+        let queued = [pod("a", 30.0, 2.0), pod("b", 0.0, 0.1)];
+        assert_eq!(look(&queued), None, "a burst");
+        assert_eq!(look(&queued), None);
+        assert_eq!(look(&queued), Some(2.0), "not held down by the pod that is new");
+        assert_eq!(look(&[pod("a", 1.0, 2.0)]), None, "between two iterations");
+        assert_eq!(look(&queued), None, "begun anew");
+    }
+}

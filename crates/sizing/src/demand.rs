@@ -171,7 +171,7 @@ impl Demand {
             let (Some(waiting), Some(rate)) = (serving.waiting, serving.request_rate) else {
                 continue;
             };
-            if waiting.0 < 1.0 || waiting.0 < rate.0 * LEAST_QUEUE || rate.0 <= 0.0 {
+            if waiting.0 < FEWEST_QUEUED || waiting.0 < rate.0 * LEAST_QUEUE || rate.0 <= 0.0 {
                 continue;
             }
             let lasting = self.queued.get(&pod.name).copied().unwrap_or(0.0) + seconds;
@@ -215,6 +215,10 @@ impl Demand {
         });
     }
 }
+
+/// One request that waits is no queue: where they come at even times, every look may find the one that has just
+/// come.
+const FEWEST_QUEUED: f64 = 2.0;
 
 /// Requests must have queued for so long, in seconds, before what is finished meanwhile is taken for all that
 /// the pods can do. Half of the window over which engines tell it: sooner, it is mostly what was finished
@@ -329,7 +333,7 @@ mod tests {
         assert_eq!(look(&queued), None, "a burst");
         assert_eq!(look(&queued), None);
         assert_eq!(look(&queued), Some(2.0), "not held down by the pod that is new");
-        assert_eq!(look(&[pod("a", 1.0, 2.0)]), None, "between two iterations");
+        assert_eq!(look(&[pod("a", 1.0, 0.5)]), None, "between two iterations");
         assert_eq!(look(&queued), None, "begun anew");
     }
 }

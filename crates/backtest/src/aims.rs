@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::report::{CaseReport, Row, Variant};
@@ -58,6 +60,21 @@ pub struct Dominance {
     pub gpu_hours: f64,
     /// How often it kept the SLO.
     pub attainment: f64,
+}
+
+impl fmt::Display for Dominance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} ({}) on {}, cold start {} s: {:.2} GPU-hours, {:.2} %",
+            self.policy,
+            self.variant.name(),
+            self.trace,
+            self.cold_start_seconds,
+            self.gpu_hours,
+            self.attainment * 100.0
+        )
+    }
 }
 
 impl Aims {

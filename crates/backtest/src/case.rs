@@ -149,8 +149,8 @@ impl Case {
         });
         let busiest = busiest_hours(&trace, &by_minute)
             .into_iter()
-            .filter_map(|part| Self::new(Arc::new(part), conditions.clone()).ok())
-            .collect();
+            .map(|part| Self::new(Arc::new(part), conditions.clone()))
+            .collect::<Result<Vec<_>, _>>()?;
         let foresight = Foresight::new(START, FORESIGHT_BIN, trace.requests.iter().copied())?;
         Ok(Self {
             context: Context {
@@ -227,6 +227,7 @@ fn busiest_hours(trace: &TracePart, by_minute: &[f64]) -> Vec<TracePart> {
         let load = |place: &usize| bins[*place..*place + width].iter().sum::<f64>();
         let hours = (0..=bins.len().checked_sub(width)?).step_by(10);
         let busiest = hours.max_by(|one, other| load(one).total_cmp(&load(other)))?;
+        // A half in which nothing comes has no busy hours.
         trace.cut(from + MINUTE * busiest as u32, SEARCHED).ok()
     });
     parts.collect()

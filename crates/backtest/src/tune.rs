@@ -33,17 +33,7 @@ pub(crate) fn tune(
     evaluate: impl Fn(&Settings) -> Result<Outcome, EvaluationError>,
 ) -> Result<Option<Tuned>, EvaluationError> {
     let axes = axes(baseline, candidates);
-    let grid = Grid {
-        sizes: axes.iter().map(|axis| axis.values.len()).collect(),
-        start: axes.iter().map(|axis| axis.default).collect(),
-        first: None,
-    };
-    // Where the defaults are far from keeping the SLO, a search may end before it comes to a floor that does;
-    // where it begins with the floor, it may never learn what the rest is good for. So both are tried.
-    let floor_first = Grid {
-        first: axes.iter().position(|axis| axis.name == FLOOR),
-        ..grid.clone()
-    };
+    let [grid, floor_first] = grids(&axes);
     let mut evaluated = Evaluated::default();
     let mut best_by = |of: fn(&Outcome) -> &Tally, most: usize| {
         let better = |one: &Option<Outcome>, other: &Option<Outcome>| match (one, other) {
@@ -103,15 +93,7 @@ pub(crate) fn tune_long(
     evaluate: impl Fn(&Settings) -> Result<Outcome, EvaluationError>,
 ) -> Result<Option<Tuned>, EvaluationError> {
     let axes = axes(baseline, candidates);
-    let grid = Grid {
-        sizes: axes.iter().map(|axis| axis.values.len()).collect(),
-        start: axes.iter().map(|axis| axis.default).collect(),
-        first: None,
-    };
-    let floor_first = Grid {
-        first: axes.iter().position(|axis| axis.name == FLOOR),
-        ..grid.clone()
-    };
+    let [grid, floor_first] = grids(&axes);
     let better = |one: &Option<Outcome>, other: &Option<Outcome>| match (one, other) {
         (Some(one), Some(other)) => one.whole.is_better_than(&other.whole, attainment),
         (one, None) => one.is_some(),
@@ -209,6 +191,22 @@ struct Axis {
     values: Vec<Value>,
     /// Place of the default.
     default: usize,
+}
+
+/// Where searches begin: with all parameters alike, and with the floor. Where the defaults are far from keeping
+/// the SLO, a search may end before it comes to a floor that does; where it begins with the floor, it may never
+/// learn what the rest is good for. So both are tried.
+fn grids(axes: &[Axis]) -> [Grid; 2] {
+    let grid = Grid {
+        sizes: axes.iter().map(|axis| axis.values.len()).collect(),
+        start: axes.iter().map(|axis| axis.default).collect(),
+        first: None,
+    };
+    let floor_first = Grid {
+        first: axes.iter().position(|axis| axis.name == FLOOR),
+        ..grid.clone()
+    };
+    [grid, floor_first]
 }
 
 fn axes(baseline: &Baseline, candidates: &[Parameter]) -> Vec<Axis> {

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use rheostat_backtest::{Options, Report, Store, backtest, html};
+use rheostat_backtest::{Options, Report, Store, backtest};
 
+use crate::report_files::ReportFiles;
 use crate::stop;
 use crate::workload::{WorkloadArguments, cold_start};
 use progress::Shown;
@@ -34,12 +35,8 @@ pub(crate) struct BacktestArguments {
     /// on the other half, and once in hindsight; with about so many runs for each trace and cold start.
     #[arg(long, default_value_t = 0, value_name = "RUNS")]
     tune: usize,
-    /// Write every score here, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the report here: one HTML file with charts, tables and decisions.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    files: ReportFiles,
     /// Keep results in this directory, and go on from those that are there already.
     #[arg(long, value_name = "DIRECTORY")]
     resume: Option<PathBuf>,
@@ -59,12 +56,7 @@ pub(crate) fn run(arguments: &BacktestArguments) -> anyhow::Result<()> {
     if arguments.tune > MOST_TUNING {
         bail!("--tune is {}; allowed is 0 to {MOST_TUNING}", arguments.tune);
     }
-    // A file that cannot be written is better known before the work than after it.
-    for (path, option) in [(&arguments.json, "--json"), (&arguments.html, "--html")] {
-        if let Some(path) = path {
-            writable(path, option)?;
-        }
-    }
+    arguments.files.check()?;
     let cases = arguments.workload.cases(&arguments.cold_start)?;
     let threads = arguments
         .jobs
@@ -95,15 +87,7 @@ pub(crate) fn run(arguments: &BacktestArguments) -> anyhow::Result<()> {
         bail!("stopped before the end; {hint}");
     };
     print(&report)?;
-    if let Some(path) = &arguments.json {
-        let mut text = serde_json::to_vec_pretty(&report)?;
-        text.push(b'\n');
-        std::fs::write(path, text).with_context(|| format!("--json {}", path.display()))?;
-    }
-    if let Some(path) = &arguments.html {
-        std::fs::write(path, html(&report)).with_context(|| format!("--html {}", path.display()))?;
-    }
-    Ok(())
+    arguments.files.write(&report)
 }
 
 fn print(report: &Report) -> anyhow::Result<()> {
@@ -113,13 +97,6 @@ fn print(report: &Report) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("standard output"),
     }
-}
-
-/// Whether a file can be written to `path`.
-pub(crate) fn writable(path: &std::path::Path, option: &str) -> anyhow::Result<()> {
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    file.map(drop)
-        .with_context(|| format!("{option} {}: cannot be written", path.display()))
 }
 
 /// Set when the process is asked to stop.

@@ -9,6 +9,7 @@ mod gpu;
 mod inquiries;
 mod logging;
 mod replay;
+mod report_files;
 mod scaler;
 mod security;
 mod simulate;

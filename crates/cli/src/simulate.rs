@@ -1,16 +1,16 @@
 mod scaling_policy;
 mod view;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use rheostat_backtest::{Case, CaseReport, OURS, Policy, Report, Row, html, run as run_on};
+use rheostat_backtest::{Case, CaseReport, OURS, Policy, Report, Row, run as run_on};
 use rheostat_baselines::{Baseline, Settings, Value};
 use rheostat_simulator::Control;
 
-use crate::backtest::writable;
+use crate::report_files::ReportFiles;
 use crate::workload::{WorkloadArguments, cold_start};
 use scaling_policy::read as read_policy;
 use view::View;
@@ -30,12 +30,8 @@ pub(crate) struct SimulateArguments {
     /// Sets a parameter of another's policy; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, Value)>,
-    /// Write the score here, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the report here: one HTML file with charts and every decision.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    files: ReportFiles,
     /// Plain lines even on a terminal.
     #[arg(long)]
     plain: bool,
@@ -54,11 +50,7 @@ fn setting(text: &str) -> Result<(String, Value), String> {
 
 /// Runs the policy and prints what it did.
 pub(crate) fn run(arguments: &SimulateArguments) -> anyhow::Result<()> {
-    for (path, option) in [(&arguments.json, "--json"), (&arguments.html, "--html")] {
-        if let Some(path) = path {
-            writable(path, option)?;
-        }
-    }
+    arguments.files.check()?;
     let [trace] = arguments.workload.trace.as_slice() else {
         bail!(
             "--trace names {} files; one is needed",
@@ -80,15 +72,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> anyhow::Result<()> {
     if let Some(row) = report.cases.first().and_then(|case| case.rows.first()) {
         view::summary(case, row);
     }
-    if let Some(path) = &arguments.json {
-        let mut text = serde_json::to_vec_pretty(&report)?;
-        text.push(b'\n');
-        std::fs::write(path, text).with_context(|| format!("--json {}", path.display()))?;
-    }
-    if let Some(path) = &arguments.html {
-        std::fs::write(path, html(&report)).with_context(|| format!("--html {}", path.display()))?;
-    }
-    Ok(())
+    arguments.files.write(&report)
 }
 
 /// What decides.

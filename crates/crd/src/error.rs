@@ -1,3 +1,8 @@
+/// A status that this version cannot read: another one's, or somebody else's.
+#[derive(Debug, thiserror::Error)]
+#[error("status: {0}")]
+pub struct StatusError(#[from] serde_json::Error);
+
 /// Why a `ScalingPolicy` means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {

@@ -15,7 +15,7 @@ mod spec;
 mod status;
 
 pub use definition::definition;
-pub use error::PolicyError;
+pub use error::{PolicyError, StatusError};
 pub use policy::{Policy, Pool, Surroundings};
 pub use spec::{
     BudgetPeriod, BudgetSpec, GpuSpec, LimitsSpec, ModelSpec, PoolSpec, RateSpec, ReplicasSpec, RolePart,

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::StatusError;
+
 /// What the scaler says of a policy under `status`. Numbers with a unit are texts, for people.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -21,6 +23,20 @@ pub struct ScalingPolicyStatus {
     /// How it fares.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+impl ScalingPolicyStatus {
+    /// Reads `status` as the API server hands it over; an empty one where nobody has written any.
+    ///
+    /// # Errors
+    ///
+    /// Where it is of another shape.
+    pub fn read(status: &serde_json::Value) -> Result<Self, StatusError> {
+        if status.is_null() {
+            return Ok(Self::default());
+        }
+        Ok(Self::deserialize(status)?)
+    }
 }
 
 /// One workload that uses a policy.
@@ -115,5 +131,29 @@ impl ConditionKind {
             Self::BudgetExceeded => "BudgetExceeded",
             Self::Limited => "Limited",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn none_is_empty_and_one_of_another_shape_is_said() {
+        let read = |status| ScalingPolicyStatus::read(&status);
+        assert_eq!(read(json!(null)).unwrap(), ScalingPolicyStatus::default());
+        assert_eq!(
+            read(json!({"desired": 3, "of a later version": 1}))
+                .unwrap()
+                .desired,
+            Some(3)
+        );
+        let error = read(json!({"desired": "three"})).unwrap_err().to_string();
+        assert!(
+            error.starts_with("status: ") && error.contains("three"),
+            "{error}"
+        );
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Score {
     pub(crate) requests: u64,
     /// Part of them that had their first token in time, at least.
     pub(crate) attainment: f64,
+    /// GPU-hours below which nobody keeps the promise for that part of them.
+    pub(crate) least: f64,
 }
 
 /// What both are held to: that of assist's policy. Llm's threshold was told of none.
@@ -76,17 +78,19 @@ fn score(workload: String, by: &'static str, gpu_hours: f64, served: &Served, en
         warm: LLM_REPLICAS,
     };
     let came = served.requests.len() as u64;
+    let attainment = match came {
+        0 => 1.0,
+        came => served.in_time.min(came) as f64 / came as f64,
+    };
+    let gpu_hours_for = |attainment| bound(&jobs, bill, attainment).replica_seconds.0 / 3600.0;
     Score {
         workload,
         by,
         gpu_hours,
-        optimum: bound(&jobs, bill, ATTAINMENT).replica_seconds.0 / 3600.0,
+        optimum: gpu_hours_for(ATTAINMENT),
         requests: came,
-        attainment: if came == 0 {
-            1.0
-        } else {
-            served.in_time.min(came) as f64 / came as f64
-        },
+        attainment,
+        least: gpu_hours_for(attainment),
     }
 }
 
@@ -96,9 +100,9 @@ impl Score {
         self.gpu_hours / self.optimum.max(1e-9)
     }
 
-    /// Whether it kept what both are held to.
-    pub(crate) fn kept(&self) -> bool {
-        self.attainment >= ATTAINMENT
+    /// Whether it cost no less than what it kept takes; anything else is a mistake in the books.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.gpu_hours >= self.least
     }
 }
 
@@ -121,7 +125,12 @@ mod tests {
             in_time: 2390,
         };
         let score = score("a/b".to_owned(), "a policy", 1200.0 / 3600.0, &served, 1200.0);
-        assert!(score.kept() && (score.attainment - 2390.0 / 2400.0).abs() < 1e-12);
+        assert!(score.is_possible() && (score.attainment - 2390.0 / 2400.0).abs() < 1e-12);
         assert!((1.0..4.0).contains(&score.over()), "{score:?}");
+        let cheaper = Score {
+            gpu_hours: score.least * 0.9,
+            ..score
+        };
+        assert!(!cheaper.is_possible());
     }
 }

@@ -1,6 +1,6 @@
 use crate::play::Played;
 use crate::record::{Who, WorkloadSample, clock_time};
-use crate::score::scores;
+use crate::score::{Score, scores};
 use crate::story::{ASSIST, BATCH, BATCH_REPLICAS, CHAT, LLM, RENDER, Story};
 
 /// A claim about the run, and whether it holds.
@@ -59,8 +59,8 @@ pub(crate) fn judge(story: &Story, played: &Played) -> Vec<Check> {
     ];
     checks.push(check("assist is sized by its policy", by_policy(played)));
     checks.push(check(
-        "nobody keeps the promise for less than the optimum",
-        above_the_optimum(story, played),
+        "nobody pays less than what was kept takes",
+        above_the_least(story, played),
     ));
     if story.built_in {
         // A trace's own load may fall just then.
@@ -290,19 +290,19 @@ fn by_policy(played: &Played) -> (bool, String) {
     )
 }
 
-fn above_the_optimum(story: &Story, played: &Played) -> (bool, String) {
+fn above_the_least(story: &Story, played: &Played) -> (bool, String) {
     let scores = scores(story, played);
-    let below = |score: &crate::score::Score| score.kept() && score.over() < 1.0;
     let each = scores.iter().map(|score| {
         format!(
-            "{} {:.2} times the optimum with {:.1} % in time",
+            "{} {:.2} GPU-hours for {:.1} % in time, which takes {:.2}",
             score.workload,
-            score.over(),
-            score.attainment * 100.0
+            score.gpu_hours,
+            score.attainment * 100.0,
+            score.least
         )
     });
     (
-        !scores.is_empty() && !scores.iter().any(below),
+        !scores.is_empty() && scores.iter().all(Score::is_possible),
         each.collect::<Vec<_>>().join(", "),
     )
 }
@@ -427,7 +427,8 @@ mod tests {
             served: vec![Served {
                 workload: ASSIST,
                 requests: vec![HANDED; 100],
-                in_time: 10,
+                // It has spent nothing, and so has kept nothing.
+                in_time: 0,
             }],
         };
         (
@@ -460,8 +461,8 @@ mod tests {
                     .entries
                     .retain(|entry| entry.workload != ASSIST || entry.change != Some((4, 1)));
             }),
-            // All in time, at no cost.
-            ("less than the optimum", |record| record.served[0].in_time = 100),
+            // A tenth in time, at no cost.
+            ("less than what was kept", |record| record.served[0].in_time = 10),
             ("chat scales up", |record| {
                 for sample in &mut record.samples {
                     sample.workloads[CHAT].replicas = 3;

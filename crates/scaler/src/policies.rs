@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use rheostat_cluster::{PolicyId, ScalingPolicy, Snapshot, WatchState};
 use rheostat_crd::{Policy, PolicyError, ScalingPolicyStatus};
-use serde::Deserialize as _;
 
 /// What ScalingPolicies mean, read once for each change.
 #[derive(Debug, Default)]
@@ -54,7 +53,7 @@ impl Policies {
             };
             let status = match known {
                 Some(known) if known.object.status == object.status => Arc::clone(&known.status),
-                _ => Arc::new(ScalingPolicyStatus::deserialize(&object.status).unwrap_or_default()),
+                _ => Arc::new(status(object)),
             };
             let read = Found {
                 object: Arc::clone(object),
@@ -90,4 +89,16 @@ impl Policies {
             Some(WatchState::Current | WatchState::Broken(_)) | None => NoPolicy::Absent(id),
         })
     }
+}
+
+/// What some scaler has written; nothing where it cannot be read, which is said once for each change.
+fn status(object: &ScalingPolicy) -> ScalingPolicyStatus {
+    ScalingPolicyStatus::read(&object.status).unwrap_or_else(|error| {
+        tracing::warn!(
+            policy = %object.id,
+            %error,
+            "the status cannot be read: what the leader decided and what was learned is not taken over"
+        );
+        ScalingPolicyStatus::default()
+    })
 }

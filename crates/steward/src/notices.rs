@@ -5,7 +5,6 @@ use std::time::Duration;
 use rheostat_cluster::{PolicyId, WorkloadKind};
 use rheostat_crd::{ConditionKind, ConditionStatus, GROUP, KIND, ScalingPolicyStatus, VERSION};
 use rheostat_sizing::{Decision, Outcome};
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::reason::{bounded, deciding_reason};
@@ -88,7 +87,7 @@ impl Notices {
 
 impl KnownPolicy {
     fn new(report: &PolicyReport) -> Self {
-        let status = ScalingPolicyStatus::deserialize(&report.policy.status).unwrap_or_default();
+        let status = ScalingPolicyStatus::read(&report.policy.status).unwrap_or_default();
         let told_invalid = status.observed_generation == report.policy.generation
             && status.conditions.iter().any(|condition| {
                 condition.kind == ConditionKind::Ready

@@ -7,7 +7,6 @@ use rheostat_cluster::PolicyId;
 use rheostat_crd::ScalingPolicyStatus;
 use rheostat_reading::Timestamp;
 use rheostat_sizing::Learned;
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::learned::encode_learned;
@@ -182,8 +181,8 @@ impl Upkeep {
 
 impl Known {
     fn new(report: &PolicyReport, now: Instant, pace: WritePace) -> Self {
-        // What is not ours is written over.
-        let status = ScalingPolicyStatus::deserialize(&report.policy.status).unwrap_or_default();
+        // What cannot be read is written over; the scaler that reads it has said so.
+        let status = ScalingPolicyStatus::read(&report.policy.status).unwrap_or_default();
         let learned = status.workloads.iter().filter_map(|workload| {
             let text = Text {
                 text: workload.learned.clone()?,

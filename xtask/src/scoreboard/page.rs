@@ -120,16 +120,7 @@ fn aims(out: &mut String, report: &Report) {
             .count()
     );
     for one in &aims.dominated_by {
-        let _ = writeln!(
-            out,
-            "- {} ({}) on {}, cold start {} s: {:.2} GPU-hours, {:.2} %",
-            one.policy,
-            one.variant.name(),
-            one.trace,
-            one.cold_start_seconds,
-            one.gpu_hours,
-            one.attainment * 100.0
-        );
+        let _ = writeln!(out, "- {one}");
     }
     out.push_str("\n</details>\n");
 }

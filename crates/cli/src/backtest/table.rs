@@ -124,16 +124,7 @@ fn aims(out: &mut String, aims: &Aims, attainment: f64) {
         );
     }
     for one in aims.dominated_by.iter().take(MOST_DOMINANCES) {
-        let _ = writeln!(
-            out,
-            "better than ours on both: {} ({}) on {}, cold start {} s: {:.2} GPU-h, {:.2} %",
-            one.policy,
-            one.variant.name(),
-            one.trace,
-            one.cold_start_seconds,
-            one.gpu_hours,
-            one.attainment * 100.0
-        );
+        let _ = writeln!(out, "better than ours on both: {one}");
     }
     let more = aims.dominated_by.len().saturating_sub(MOST_DOMINANCES);
     if more > 0 {

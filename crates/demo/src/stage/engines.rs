@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+use rheostat_promtext::Item;
 use rheostat_reading::{Clock, Seconds, Timestamp};
 use rheostat_simulator::EngineModel;
 use rheostat_testkit::engine::{
@@ -288,11 +289,17 @@ impl Running {
 
 /// The bucket of first tokens that came within `seconds`.
 fn first_tokens_within(page: &str, seconds: f64) -> u64 {
-    let bound = format!("le=\"{seconds:?}\"");
-    let lines = page
-        .lines()
-        .filter(|line| line.starts_with("vllm:time_to_first_token_seconds_bucket") && line.contains(&bound));
-    let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    let samples = rheostat_promtext::parse(page.as_bytes()).filter_map(|item| match item {
+        Ok(Item::Sample(sample)) if sample.name == "vllm:time_to_first_token_seconds_bucket" => Some(sample),
+        _ => None,
+    });
+    let bound = |text: &str| {
+        text.parse::<f64>()
+            .is_ok_and(|bound| (bound - seconds).abs() < 1e-9)
+    };
+    let counts = samples
+        .filter(|sample| sample.labels.get("le").is_some_and(|text| bound(&text)))
+        .map(|sample| sample.value);
     counts.sum::<f64>() as u64
 }
 

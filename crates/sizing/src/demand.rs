@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) lengths: Lengths,
     /// Requests that finish per second, and the part of them that kept the objective, where known.
     pub(crate) kept: Option<(f64, f64)>,
+    /// Seconds for which some pod has had more requests than it can do; 0 where none has.
+    pub(crate) queued: f64,
     /// Requests that a pod finishes per second while it has more than it can do, on average over those that
     /// have had for long enough; `None` where none has.
     pub(crate) at_most: Option<f64>,
@@ -116,6 +118,7 @@ impl Demand {
             rate,
             lengths: self.lengths.unwrap_or(USUAL),
             kept: kept(&serving, objective).map(|(requests, part)| (requests * scale, part)),
+            queued: self.queued.values().copied().fold(0.0, f64::max),
             at_most,
             room: Room {
                 sequences: least(&serving, |serving| serving.max_sequences.map(|count| count.0)),

@@ -18,7 +18,7 @@ use crate::price::Price;
 use crate::residuals::Residuals;
 use crate::rules::{Advice, Came, Rules};
 use crate::season::Season;
-use crate::steps::{backlog, consolidate, rounded};
+use crate::steps::{backlog, consolidate, keep_while_queued, rounded};
 
 /// Decides how many replicas a workload needs. A plain value: it can be saved, restored and replayed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -447,6 +447,7 @@ impl Mind {
             });
         }
         consolidate(&mut bounded, seen, found, self.forecast.needed());
+        keep_while_queued(&mut bounded, seen, found);
         if let (Some(role), Some(partner)) = (&intent.role, seen.partner)
             && let Some(ratio) = role.prefill_per_decode
         {

@@ -63,6 +63,22 @@ pub(crate) fn backlog(
     });
 }
 
+/// A queue must have stood for so long, in seconds, before it keeps replicas: two looks, since one may find a
+/// burst that is over in a moment.
+const QUEUED_FOR: f64 = 10.0;
+
+/// While requests queue, nothing is taken away, whatever the rules expect: what they expect is not there yet.
+pub(crate) fn keep_while_queued(bounded: &mut Bounded, seen: &Observation, found: &Seen) {
+    if found.queued >= QUEUED_FOR {
+        bounded.at_least(seen.replicas, StepKind::Backlog, || {
+            format!(
+                "{:.0} requests wait, and some have for {:.0} s: nothing is taken away",
+                found.waiting, found.queued
+            )
+        });
+    }
+}
+
 /// Whether fewer replicas than there are would still do.
 pub(crate) fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &Seen, lately: f64) {
     if bounded.replicas >= seen.replicas {

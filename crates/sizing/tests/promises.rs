@@ -56,6 +56,28 @@ fn a_blind_fleet_keeps_its_size_and_says_so() {
     );
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn while_requests_queue_nothing_is_taken_away(
+        before in 1.0..12.0_f64,
+        after in 0.1..12.0_f64,
+        waiting in 20.0..200.0_f64,
+    ) {
+        let mut fleet = Fleet::new(intent(), 8);
+        fleet.run(HOUR, before);
+        fleet.waiting = waiting;
+        // One look may find a burst that is over in a moment.
+        fleet.step(after);
+        for _ in 0..60 {
+            let there = fleet.replicas();
+            let decision = fleet.step(after);
+            prop_assert!(decision.replicas >= there, "{} of {there}: {:?}", decision.replicas, decision.steps);
+        }
+    }
+}
+
 #[test]
 fn a_state_that_was_saved_and_restored_decides_the_same() {
     let mut one = Fleet::new(intent(), 3);

@@ -64,6 +64,8 @@ pub(crate) struct Fleet {
     pub(crate) queued_outside: Option<Count>,
     pub(crate) pool: Option<u32>,
     pub(crate) power: Option<f64>,
+    /// Requests that wait in each engine.
+    pub(crate) waiting: f64,
 }
 
 impl Fleet {
@@ -81,6 +83,7 @@ impl Fleet {
             queued_outside: None,
             pool: None,
             power: None,
+            waiting: 0.0,
         };
         for _ in 0..replicas {
             fleet
@@ -152,7 +155,7 @@ impl Fleet {
         Serving {
             taken_at: self.now,
             window: Duration::from_secs(60),
-            waiting: Some(Count(0.0)),
+            waiting: Some(Count(self.waiting)),
             running: Some(Count(rate * LENGTHS.output * mean.0)),
             kv_cache_usage: None,
             kv_tokens: None,

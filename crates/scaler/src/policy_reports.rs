@@ -10,13 +10,14 @@ use rheostat_steward::{PolicyReport, WorkloadReport};
 use crate::policies::Policies;
 use crate::snapshot::{Snapshot, TriggerState, WorkloadState};
 
-/// One report for each of the `objects`, used or not.
+/// One report for each of the `objects`, used or not; none before all workloads are listed: who uses a policy
+/// is not known until then, and a status without its users would wipe out what they have learned.
 pub(crate) fn of(
     objects: &[Arc<ScalingPolicy>],
     policies: &Policies,
     snapshot: &Snapshot,
 ) -> Arc<[PolicyReport]> {
-    if objects.is_empty() {
+    if objects.is_empty() || snapshot.unfounded.is_some() {
         return Arc::default();
     }
     let mut users = users(snapshot);
@@ -71,5 +72,33 @@ fn workload(state: &WorkloadState, trigger: &TriggerState) -> WorkloadReport {
         uid: state.workload.uid.as_str().into(),
         decision,
         learned: trigger.policy.as_ref().and_then(|policy| policy.learned.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_reported_before_it_is_known_who_uses_a_policy() {
+        let objects = [Arc::new(ScalingPolicy {
+            id: PolicyId {
+                namespace: "team-a".to_owned(),
+                name: "chat".to_owned(),
+            },
+            uid: "uid".to_owned(),
+            generation: 1,
+            spec: serde_json::Value::Null,
+            status: serde_json::Value::Null,
+        })];
+        let reported = |unfounded: Option<&str>| {
+            let snapshot = Snapshot {
+                unfounded: unfounded.map(str::to_owned),
+                ..Snapshot::default()
+            };
+            of(&objects, &Policies::default(), &snapshot).len()
+        };
+        assert_eq!(reported(Some("not all workloads have been listed yet")), 0);
+        assert_eq!(reported(None), 1);
     }
 }

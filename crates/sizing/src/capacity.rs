@@ -78,7 +78,7 @@ const LEAST_USABLE: f64 = 0.05;
 
 /// Part of the batch's places and of the KV cache that may be full: beyond it requests queue and are
 /// preempted.
-const FULL: f64 = 0.85;
+pub(crate) const FULL: f64 = 0.85;
 
 /// What one replica can do for requests of a length.
 #[derive(Clone, Copy, Debug, PartialEq)]

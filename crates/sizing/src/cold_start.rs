@@ -91,17 +91,31 @@ impl ColdStart {
     /// Such a pod counts as a start that took as long as it has by now. Those that have just been asked for
     /// say nothing, so that what starts later does not hide how long the others have been at it.
     pub(crate) fn expected(&self, said: Duration, observation: &Observation) -> Duration {
-        let mut totals: Vec<f32> = self.kinds.values().flatten().map(|start| start.total).collect();
-        totals.extend(std::iter::repeat_n(said.as_secs_f32(), PRIOR_STARTS));
-        let learned = quantile(&mut totals, 0.9);
-        let under_way = observation
-            .pods
-            .iter()
+        let mut totals = self.totals(said);
+        totals.extend(self.overdue(said, observation).map(|age| age.as_secs_f32()));
+        quantile(&mut totals, 0.9).min(LONGEST)
+    }
+
+    /// The ages of the pods that start right now and should serve by now, as starts have been.
+    pub(crate) fn overdue<'a>(
+        &self,
+        said: Duration,
+        observation: &'a Observation,
+    ) -> impl Iterator<Item = Duration> + use<'a> {
+        let usual = quantile(&mut self.totals(said), 0.9);
+        let under_way = observation.pods.iter();
+        under_way
             .filter(|pod| matches!(pod.stage, Stage::Pending | Stage::Starting))
             .map(|pod| observation.now.since(pod.created))
-            .filter(|age| *age > learned);
-        totals.extend(under_way.map(|age| age.as_secs_f32()));
-        quantile(&mut totals, 0.9).min(LONGEST)
+            .filter(move |age| *age > usual)
+    }
+
+    /// Seconds that starts took, with what the user said as two of them.
+    fn totals(&self, said: Duration) -> Vec<f32> {
+        let starts = self.kinds.values().flatten().map(|start| start.total);
+        starts
+            .chain(std::iter::repeat_n(said.as_secs_f32(), PRIOR_STARTS))
+            .collect()
     }
 
     /// What was learned, by hardware and stage.

@@ -3,6 +3,7 @@
 //! Pure: time is an argument, nothing here does I/O or draws random numbers. The live scaler, the
 //! simulator and a replay of the decision log run this very code.
 
+mod calibration;
 mod capacity;
 mod cold_start;
 mod cost;
@@ -10,13 +11,14 @@ mod decision;
 mod demand;
 mod forecast;
 mod intent;
+mod lateness;
 mod ledger;
 mod limits;
 mod moment;
 mod objective;
 mod observation;
 mod price;
-mod residuals;
+mod reluctance;
 mod rules;
 mod season;
 mod shadow;

@@ -17,7 +17,15 @@ pub(crate) struct Moment {
     pub(crate) horizon: Duration,
 }
 
+/// Costs and lateness fade in so many seconds: what a day saw counts in the next one.
+const REMEMBERED: f64 = 24.0 * 3600.0;
+
 impl Moment {
+    /// The part that older costs and lateness keep in this step.
+    pub(crate) fn keep(&self) -> f64 {
+        (-self.seconds / REMEMBERED).exp()
+    }
+
     /// The horizon in steps, at least 1.
     pub(crate) const fn horizon_steps(&self) -> u64 {
         self.horizon.as_secs() / STEP.as_secs() + 1

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::moment::Moment;
+
 /// What a late request is worth, learned from how well the objective is kept.
 ///
 /// The cheapest plan that is late for at most a part 1-p of the requests is the one that is cheapest when
@@ -19,10 +21,13 @@ pub(crate) struct Price {
     /// What the past says of the price's logarithm.
     learned: f64,
     seen: f64,
+    /// Late requests and all requests of about the last minute.
+    late_lately: f64,
+    requests_lately: f64,
+    /// Seconds since more of them were late than may be.
+    kept_for: f64,
 }
 
-/// Late requests are remembered for so long, in seconds: what a day saw counts in the next one.
-const REMEMBERED: f64 = 24.0 * 3600.0;
 /// Seconds of usual requests that are taken for on target before any were seen.
 const PRIOR: f64 = 3600.0;
 /// How fast the price learns: eight hours in which nobody is late lower it to 0.4, as many with twice as many
@@ -30,12 +35,17 @@ const PRIOR: f64 = 3600.0;
 const LEARNING: f64 = 3e-5;
 /// A budget that is overdrawn moves the price by so much at most: what one burst cost is no reason to pay for
 /// many.
-const MOST_OVERDRAWN: f64 = 1.5;
+const MOST_OVERDRAWN: f64 = 1.0;
 /// The price that is begun with, times the part that may be late.
 const FIRST: f64 = 0.5;
 /// Bounds of the logarithm of the price beside its beginning.
 const LEAST: f64 = -3.0;
 const MOST: f64 = 4.0;
+/// Lateness of late is a mean of so many seconds: as engines tell it.
+const LATELY: f64 = 60.0;
+/// An objective that was kept for so many seconds is not missed, whatever was before: a fleet of the size that one
+/// incident asked for is not kept for hours.
+const KEPT: f64 = 900.0;
 /// The long-run rate is a mean of so many seconds.
 const RATE_FADES: f64 = 2.0 * 3600.0;
 
@@ -48,16 +58,27 @@ impl Price {
             demand: 0.0,
             learned: 0.0,
             seen: 0.0,
+            late_lately: 0.0,
+            requests_lately: 0.0,
+            kept_for: f64::MAX,
         }
     }
 
-    /// Takes a step: its length in seconds, the demand in replicas, the requests, the late ones among them,
-    /// and the part that may be late.
-    pub(crate) fn pass(&mut self, seconds: f64, demand: f64, requests: f64, late: f64, allowed: f64) {
-        let keep = (-seconds / REMEMBERED).exp();
+    /// Takes a step: the demand in replicas, the requests, the late ones among them, and the part that may be
+    /// late.
+    pub(crate) fn pass(&mut self, moment: Moment, demand: f64, requests: f64, late: f64, allowed: f64) {
+        let (seconds, keep) = (moment.seconds, moment.keep());
         self.late = self.late * keep + late;
         self.requests = self.requests * keep + requests;
         self.seen += seconds;
+        let keep_lately = (-seconds / LATELY).exp();
+        self.late_lately = self.late_lately * keep_lately + late;
+        self.requests_lately = self.requests_lately * keep_lately + requests;
+        self.kept_for = if self.late_lately > allowed * self.requests_lately {
+            0.0
+        } else {
+            self.kept_for + seconds
+        };
         // A mean of all that was seen while that is little.
         let part = (seconds / self.seen.min(RATE_FADES).max(seconds)).min(1.0);
         self.rate += part * (requests / seconds.max(1e-9) - self.rate);
@@ -85,6 +106,16 @@ impl Price {
         self.level(allowed) * self.demand.max(1e-3) / self.rate.max(1e-3)
     }
 
+    /// Whether more requests are late than may be: in the last minutes, and over the day.
+    pub(crate) fn is_missed(&self, allowed: f64) -> bool {
+        self.kept_for < KEPT && self.late > allowed * self.requests
+    }
+
+    /// Requests per second over hours.
+    pub(crate) const fn rate(&self) -> f64 {
+        self.rate
+    }
+
     /// The part of the requests of late that kept the objective; `None` before any came.
     pub(crate) fn attainment(&self) -> Option<f64> {
         (self.requests > 0.0).then(|| (1.0 - self.late / self.requests).clamp(0.0, 1.0))
@@ -93,6 +124,10 @@ impl Price {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rheostat_reading::Timestamp;
+
     use super::*;
 
     #[test]
@@ -100,8 +135,14 @@ mod tests {
         let allowed = 0.01;
         let after = |late: f64| {
             let mut price = Price::new();
+            let moment = Moment {
+                now: Timestamp::default(),
+                step: 1,
+                seconds: 5.0,
+                horizon: Duration::from_secs(100),
+            };
             for _ in 0..3600 {
-                price.pass(5.0, 2.0, 20.0, 20.0 * late, allowed);
+                price.pass(moment, 2.0, 20.0, 20.0 * late, allowed);
             }
             price
         };
@@ -116,5 +157,28 @@ mod tests {
         );
         let attainment = after(0.03).attainment().unwrap();
         assert!((attainment - 0.97).abs() < 1e-9, "{attainment}");
+    }
+
+    #[test]
+    fn an_objective_is_missed_while_it_was_lately_and_over_the_day() {
+        let (allowed, mut price) = (0.01, Price::new());
+        let moment = Moment {
+            now: Timestamp::default(),
+            step: 1,
+            seconds: 5.0,
+            horizon: Duration::from_secs(100),
+        };
+        let mut pass = |steps: u32, late: f64| {
+            for _ in 0..steps {
+                price.pass(moment, 2.0, 20.0, late, allowed);
+            }
+            price.is_missed(allowed)
+        };
+        assert!(!pass(720, 0.0), "never late");
+        assert!(!pass(3, 1.0), "late lately, and not too often over the day");
+        assert!(pass(120, 5.0), "both");
+        assert!(pass(100, 0.0), "the last minutes tell of it still");
+        assert!(!pass(200, 0.0), "kept for a quarter of an hour");
+        assert!(pass(1, 5.0), "and again");
     }
 }

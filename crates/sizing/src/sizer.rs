@@ -3,6 +3,7 @@ use std::time::Duration;
 use rheostat_reading::{Count, PerSecond, Ratio, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Off;
 use crate::capacity::{Capacity, ReplicaCapacity, slo_of};
 use crate::cold_start::ColdStart;
 use crate::decision::{Decision, Figures, Outcome, StepKind};
@@ -15,10 +16,10 @@ use crate::moment::{Moment, STEP};
 use crate::objective::{allowed, capacity_in_words, demand, patience, replica, weight};
 use crate::observation::Observation;
 use crate::price::Price;
-use crate::residuals::Residuals;
+use crate::reluctance::Reluctance;
 use crate::rules::{Advice, Came, Rules};
 use crate::season::Season;
-use crate::steps::{backlog, consolidate, keep_while_queued, rounded};
+use crate::steps::{backlog, consolidate, hold_while_overdue, keep_while_queued};
 
 /// Decides how many replicas a workload needs. A plain value: it can be saved, restored and replayed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,12 @@ struct Mind {
     forecast: Forecast,
     rules: Rules,
     price: Price,
+    reluctance: Reluctance,
+    /// Whether there have been enough replicas for the time of a start once. How a workload was switched on is
+    /// nobody's merit and nobody's fault: until then, no cost and no lateness count.
+    caught_up: bool,
+    /// Since when there have been enough, until it has caught up.
+    enough_since: Option<Timestamp>,
     /// When there was a request last.
     busy: Timestamp,
     /// Replicas that were there at the beginning: what somebody thought right, until more is known.
@@ -54,7 +61,8 @@ struct Wanted {
     replicas: u32,
     steps: Vec<crate::decision::Step>,
     figures: Figures,
-    outcome: Outcome,
+    /// What is missing, where too little is known to conclude anything.
+    unknown: Option<String>,
     /// Some of the ready pods are not known.
     partial: bool,
 }
@@ -66,9 +74,10 @@ pub struct Learned {
     capacity: Capacity,
     cold_start: ColdStart,
     ledger: Ledger,
-    residuals: Vec<Residuals>,
     season: Option<Season>,
-    rules: Option<Rules>,
+    off: Vec<Off>,
+    costs: Vec<(f64, f64)>,
+    lateness: Vec<(f64, f64)>,
     price: Option<Price>,
 }
 
@@ -134,9 +143,10 @@ impl Sizer {
             capacity: self.capacity.clone(),
             cold_start: self.cold_start.clone(),
             ledger: self.ledger.clone(),
-            residuals: mind.map_or_else(Vec::new, |mind| mind.forecast.all_residuals().to_vec()),
             season: mind.map(|mind| mind.forecast.season().clone()),
-            rules: mind.map(|mind| mind.rules.clone()),
+            off: mind.map_or_else(Vec::new, |mind| mind.forecast.calibration().off().to_vec()),
+            costs: mind.map_or_else(Vec::new, |mind| mind.rules.costs()),
+            lateness: mind.map_or_else(Vec::new, |mind| mind.rules.lateness().seen().to_vec()),
             price: mind.map(|mind| mind.price),
         }
     }
@@ -177,7 +187,7 @@ impl Sizer {
         let seconds = elapsed.min(LONGEST_STEP).as_secs_f64();
         let found = self.demand.pass(seen, seconds, &intent.objective);
         let shape = &intent.replica;
-        if slo_of(&intent.objective).is_some() {
+        if !matches!(intent.objective, Objective::Utilization(_)) {
             self.capacity
                 .learn(seen.now, shape.gpus, shape.parameters, seen.ready());
         }
@@ -226,7 +236,7 @@ impl Sizer {
             replicas: wanted.replicas,
             steps: wanted.steps.clone(),
         };
-        if matches!(wanted.outcome, Outcome::Unknown { .. }) {
+        if wanted.unknown.is_some() {
             bounded.at_least(seen.replicas, StepKind::Evidence, || {
                 "what is not known takes nothing away".to_owned()
             });
@@ -235,7 +245,9 @@ impl Sizer {
                 "some pods are not known: nothing is taken away".to_owned()
             });
         }
-        let active = if wanted.partial {
+        let overdue = self.cold_start.overdue(intent.cold_start, seen).count();
+        hold_while_overdue(&mut bounded, seen, overdue);
+        let active = if wanted.unknown.is_some() || wanted.partial {
             // What is not known is not idle.
             true
         } else {
@@ -248,9 +260,12 @@ impl Sizer {
                 "a blackout of the schedule: the count stays as it is".to_owned()
             });
         }
-        let outcome = match &wanted.outcome {
-            Outcome::AtZero if bounded.replicas > 0 => Outcome::Known,
-            other => other.clone(),
+        let outcome = match &wanted.unknown {
+            Some(reason) => Outcome::Unknown {
+                reason: reason.clone(),
+            },
+            None if seen.replicas == 0 && bounded.replicas == 0 => Outcome::AtZero,
+            None => Outcome::Known,
         };
         Decision {
             at: now,
@@ -272,6 +287,9 @@ impl Mind {
             forecast: Forecast::new(STEP),
             rules: Rules::new(seen.replicas),
             price: Price::new(),
+            reluctance: Reluctance::default(),
+            caught_up: false,
+            enough_since: None,
             busy: seen.now,
             first: seen.replicas,
             last: None,
@@ -279,12 +297,8 @@ impl Mind {
     }
 
     fn adopt(&mut self, learned: Learned) {
-        if let Some(season) = learned.season {
-            self.forecast.adopt(learned.residuals, season);
-        }
-        if let Some(rules) = learned.rules {
-            self.rules.adopt(rules);
-        }
+        self.forecast.adopt(learned.season, &learned.off);
+        self.rules.adopt(&learned.costs, &learned.lateness);
         if let Some(price) = learned.price {
             self.price = price;
         }
@@ -311,7 +325,7 @@ impl Mind {
             replicas: seen.replicas,
             steps: Vec::new(),
             figures,
-            outcome: Outcome::Unknown { reason },
+            unknown: Some(reason),
             partial: true,
         };
         let works = match intent.objective {
@@ -336,64 +350,103 @@ impl Mind {
         let rate = weight(intent, found);
         let patience = patience(intent, found.lengths);
         // With nobody to serve them, requests are late that come.
-        let late = if seen.replicas > 0 && found.ready == 0 {
-            rate * seconds
+        let told = if seen.replicas > 0 && found.ready == 0 {
+            Some((rate * seconds, rate * seconds))
         } else {
-            let (requests, kept) = found
-                .kept
-                .unwrap_or_else(|| (rate, f64::from(u8::from(demand <= f64::from(found.ready)))));
-            requests * seconds * (1.0 - kept)
+            let kept = found.kept;
+            kept.map(|(requests, kept)| (requests * seconds, requests * seconds * (1.0 - kept)))
         };
-        let values = self.forecast.values(seen.now, horizon);
-        if !gap {
+        let late = told.map_or_else(
+            || {
+                if demand > f64::from(found.ready) {
+                    rate * seconds
+                } else {
+                    0.0
+                }
+            },
+            |(_, late)| late,
+        );
+        let queued = found.waiting >= f64::from(found.ready);
+        if !self.caught_up {
+            let enough = found.ready > 0 && !queued && demand <= f64::from(found.ready);
+            self.enough_since = self
+                .enough_since
+                .filter(|_| enough)
+                .or_else(|| enough.then_some(seen.now));
+            let held = self
+                .enough_since
+                .is_some_and(|since| seen.now.since(since) >= horizon);
+            self.caught_up = held || !self.is_young(seen, horizon);
+        }
+        if !gap && self.caught_up {
             self.price.pass(
-                seconds,
+                moment,
                 demand,
                 rate.max(found.kept.map_or(0.0, |kept| kept.0)) * seconds,
                 late,
                 allowed,
             );
-            self.forecast.pass(moment, demand, rate);
         }
-        let level = self.price.level(allowed);
+        if !gap {
+            self.forecast.pass(moment, demand);
+        }
         let least = intent
             .min_replicas
             .max(u32::from(intent.scale_to_zero_after.is_none()));
-        let bounds = (least.min(intent.max_replicas), intent.max_replicas);
+        // Rules are held to what is kept anyway, or they would be blamed for what they had no part in.
+        let least = least
+            .max(self.kept_while_young(seen, horizon))
+            .min(intent.max_replicas);
         if !gap {
             let came = Came {
                 demand,
                 rate,
                 patience,
+                ready: found.ready,
+                queued,
+                levels: !matches!(intent.objective, Objective::Utilization(_)),
+                counts: self.caught_up,
+                late: told,
+                usual_rate: self.price.rate(),
             };
-            self.rules.pass(moment, came, &self.forecast, level, bounds);
+            self.rules
+                .pass(moment, came, &self.forecast, (least, intent.max_replicas));
         }
-        let advice = self.rules.advice(self.price.of_request(allowed));
+        let advice = self.rules.advice(
+            self.price.of_request(allowed),
+            self.price.rate(),
+            self.forecast.level(),
+        );
         figures.in_flight = Some(Count(found.in_flight));
         figures.arrival_rate = Some(PerSecond(found.rate));
         figures.demand = Some(Count(demand));
-        let expected = values[advice.best];
-        let quantile = self
-            .forecast
-            .residuals(advice.best, expected)
-            .quantile(expected, 1.0 - allowed);
-        figures.expected_demand = Some(Count(quantile));
+        figures.expected_demand = Some(Count(self.forecast.expected(advice.best, seen.now, horizon)));
         if slo_of(&intent.objective).is_some() {
             figures.usable = Some(Ratio(replica.usable));
             figures.capacity = Some(PerSecond(replica.usable / replica.work));
             figures.confidence = Some(Ratio(replica.confidence));
         }
-        let bounded = self.size(intent, seen, found, replica, &advice, &figures);
+        let size = self.reluctance.settle(moment, seen.replicas, advice.replicas);
+        let bounded = self.size(intent, seen, found, replica, (&advice, size), &figures);
         Wanted {
             replicas: bounded.replicas,
-            outcome: if seen.replicas == 0 && bounded.replicas == 0 {
-                Outcome::AtZero
-            } else {
-                Outcome::Known
-            },
+            unknown: None,
             steps: bounded.steps,
             figures,
             partial: found.known < found.ready,
+        }
+    }
+
+    fn is_young(&self, seen: &Observation, horizon: Duration) -> bool {
+        seen.now.since(self.began) < YOUNG.max(2 * horizon)
+    }
+
+    /// Replicas that stay because somebody wanted them before the workload was met; 0 once it is known.
+    fn kept_while_young(&self, seen: &Observation, horizon: Duration) -> u32 {
+        if self.is_young(seen, horizon) {
+            self.first
+        } else {
+            0
         }
     }
 
@@ -404,7 +457,7 @@ impl Mind {
         seen: &Observation,
         found: &Seen,
         replica: ReplicaCapacity,
-        advice: &Advice,
+        (advice, size): (&Advice, u32),
         figures: &Figures,
     ) -> Bounded {
         let horizon = figures.cold_start.unwrap_or_default();
@@ -426,27 +479,28 @@ impl Mind {
         bounded.note(
             StepKind::Forecast,
             format!(
-                "in {:.0} s, when a replica asked for now serves: up to {:.2}, by {} and how far that has been off",
+                "in {:.0} s, when a replica asked for now serves: up to {:.2}, nine times of ten",
                 horizon.as_secs_f64(),
-                figures.expected_demand.map_or(0.0, |count| count.0),
-                advice.predictor()
+                figures.expected_demand.map_or(0.0, |count| count.0)
             ),
         );
-        let size = rounded(seen.replicas, advice.replicas);
         bounded.to(size, StepKind::Size, || {
             format!(
-                "{:.2} by the rules that would have cost least, lateness included (the best alone: {})",
-                advice.replicas, advice.best_replicas
+                "{:.2} by the rules that would have cost least, lateness included (the best alone: {}, {})",
+                advice.replicas, advice.best_replicas, advice.best
             )
         });
-        backlog(&mut bounded, seen, found, replica, horizon, demand);
-        let young = YOUNG.max(2 * horizon);
-        if seen.now.since(self.began) < young {
-            bounded.at_least(self.first.min(seen.replicas), StepKind::Keep, || {
-                format!("met less than {} s ago: what was there is kept", young.as_secs())
+        backlog(&mut bounded, seen, found, replica, horizon, self.forecast.felt());
+        let kept = self.kept_while_young(seen, horizon).min(seen.replicas);
+        bounded.at_least(kept, StepKind::Keep, || {
+            "only just met: what was there is kept until more is known".to_owned()
+        });
+        consolidate(&mut bounded, seen, found, self.forecast.needed());
+        if self.price.is_missed(allowed(intent)) {
+            bounded.at_least(seen.replicas, StepKind::Keep, || {
+                "more requests are late than may be: nothing is taken away".to_owned()
             });
         }
-        consolidate(&mut bounded, seen, found, self.forecast.needed());
         keep_while_queued(&mut bounded, seen, found);
         if let (Some(role), Some(partner)) = (&intent.role, seen.partner)
             && let Some(ratio) = role.prefill_per_decode

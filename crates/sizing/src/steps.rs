@@ -5,25 +5,7 @@ use crate::decision::StepKind;
 use crate::demand::Seen;
 use crate::limits::Bounded;
 use crate::observation::{Observation, Stage};
-
-/// Weighted advice is rounded up from here.
-const ROUND_UP_FROM: f64 = 0.5;
-
-/// Advice falls to a whole number only once it lies no more than this above it.
-const ROUND_DOWN_TO: f64 = 0.1;
-
-/// The advice as a whole number: up from half a replica, down only once nearly a whole one is too many, so
-/// that advice between two numbers does not make it swing.
-pub(crate) fn rounded(now: u32, advice: f64) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let whole = |least_part: f64| (advice - least_part).ceil().max(0.0) as u32;
-    let (up, down) = (whole(ROUND_UP_FROM), whole(ROUND_DOWN_TO));
-    if up > now { up } else { down.min(now) }
-}
+use crate::shadow::{Supply, drained};
 
 /// Replicas for what waits already, where it would still be there when they serve.
 pub(crate) fn backlog(
@@ -39,22 +21,29 @@ pub(crate) fn backlog(
     }
     // Replica-seconds of usable time.
     let waiting = found.waiting * replica.work / replica.usable;
-    let serving = f64::from(found.ready);
-    let left = waiting - (serving - demand).max(0.0) * horizon.as_secs_f64()
-        + (demand - serving).max(0.0) * horizon.as_secs_f64();
-    if left <= 0.0 {
+    let seconds = horizon.as_secs_f64();
+    let serving = Supply {
+        replicas: f64::from(found.ready),
+        after: 0.0,
+    };
+    let starting = seen
+        .pods
+        .iter()
+        .filter(|pod| matches!(pod.stage, Stage::Pending | Stage::Starting))
+        .map(|pod| Supply {
+            replicas: 1.0,
+            after: seconds - seen.now.since(pod.created).as_secs_f64().min(seconds),
+        });
+    let needed = drained(waiting, demand, seconds, starting.chain([serving]));
+    // Not more than twice what is there for a queue alone: what it says of the work is a guess. From zero, it
+    // is all that there is to go by.
+    let needed = match seen.replicas {
+        0 => needed,
+        there => needed.min(there.saturating_mul(2)),
+    };
+    if needed == 0 {
         return;
     }
-    // Drained within the time of one more start: sooner would pay for replicas that are not needed longer.
-    let more = left / horizon.as_secs_f64().max(30.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let needed = (demand + more - 1e-9).ceil().max(0.0) as u32;
-    // Not more than twice what is there for a queue alone: what it says of the work is a guess.
-    let needed = needed.min(2 * seen.replicas.max(1));
     bounded.at_least(needed, StepKind::Backlog, || {
         format!(
             "{:.0} requests wait, and would still when more replicas serve",
@@ -75,6 +64,16 @@ pub(crate) fn keep_while_queued(bounded: &mut Bounded, seen: &Observation, found
                 "{:.0} requests wait, and some have for {:.0} s: nothing is taken away",
                 found.waiting, found.queued
             )
+        });
+    }
+}
+
+/// Where more replicas should serve by now and do not than do, more of them would not either: no node has room, an
+/// image cannot be pulled, an engine fails. What was asked for is asked for still.
+pub(crate) fn hold_while_overdue(bounded: &mut Bounded, seen: &Observation, overdue: usize) {
+    if overdue > seen.ready_count() as usize {
+        bounded.at_most(seen.replicas, StepKind::Keep, || {
+            format!("{overdue} replicas should serve by now and do not: no more are asked for until they do")
         });
     }
 }

@@ -1,0 +1,340 @@
+//! How a workload fares that does what is decided about it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rheostat_sizing::{Intent, Learned, Objective, Outcome, Sizer};
+use support::{World, capacity, intent, noise};
+
+const HOUR: usize = 720;
+
+/// Replicas after each step.
+fn run(world: &mut World, steps: usize, rate: impl Fn(usize) -> f64) -> Vec<u32> {
+    (0..steps).map(|step| world.step(rate(step)).replicas).collect()
+}
+
+/// Turns from growing to shrinking and back.
+fn turns(counts: &[u32]) -> usize {
+    let moves: Vec<bool> = counts
+        .windows(2)
+        .filter(|pair| pair[0] != pair[1])
+        .map(|pair| pair[1] > pair[0])
+        .collect();
+    moves.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}
+
+fn mean(counts: &[u32]) -> f64 {
+    counts.iter().copied().map(f64::from).sum::<f64>() / counts.len() as f64
+}
+
+#[test]
+fn a_constant_load_settles_at_enough_and_not_too_much() {
+    for (needed, first) in [(1.0, 4), (3.4, 1), (8.3, 20), (20.2, 4)] {
+        let mut world = World::new(intent(), first);
+        let counts = run(&mut world, 6 * HOUR, |_| needed * capacity());
+        // It may try once in the first hours whether fewer would do.
+        let late = &counts[4 * HOUR..];
+        let (least, most) = (*late.iter().min().unwrap(), *late.iter().max().unwrap());
+        assert_eq!(
+            least, most,
+            "load for {needed}, from {first}: between {least} and {most}"
+        );
+        assert!(f64::from(least) >= needed.floor(), "load for {needed}: {least}");
+        assert!(f64::from(most) <= 1.6 * needed + 2.0, "load for {needed}: {most}");
+        assert!(
+            world.waiting() < 1.0,
+            "load for {needed}: {} wait",
+            world.waiting()
+        );
+    }
+}
+
+/// What is in flight falls by more than replicas are added, since each gets faster.
+#[test]
+fn a_cap_on_concurrency_settles() {
+    let wanted = Intent {
+        objective: Objective::Concurrency(25.0),
+        ..intent()
+    };
+    let mut world = World::new(wanted, 5);
+    let counts = run(&mut world, 2 * HOUR, |_| 2.0 * capacity());
+    let late = &counts[HOUR..];
+    assert!(
+        late.iter().all(|count| (3..=5).contains(count)),
+        "{:?}",
+        &late[late.len() - 200..]
+    );
+    assert!(turns(late) <= 2, "{} turns", turns(late));
+}
+
+/// One number that no engine can have neither sizes the fleet nor stays in the state.
+#[test]
+fn one_absurd_reading_is_forgotten() {
+    let mut world = World::new(intent(), 4);
+    run(&mut world, 200, |_| 3.0 * capacity());
+    world.serve(3.0 * capacity());
+    let mut seen = world.seen();
+    let first = seen.pods[0].serving.as_mut().unwrap();
+    first.generation_tokens_mean = Some(rheostat_reading::Count(1e300));
+    let decision = world.sizer.decide(&world.intent, &seen);
+    world.follow(decision.replicas);
+    let counts = run(&mut world, 2 * HOUR, |_| 3.0 * capacity());
+    assert!(*counts.last().unwrap() <= 6, "{}", counts.last().unwrap());
+    let text = serde_json::to_string(&world.sizer).unwrap();
+    assert_eq!(serde_json::from_str::<Sizer>(&text).unwrap(), world.sizer);
+}
+
+#[test]
+fn steady_noise_does_not_make_it_go_to_and_fro() {
+    for seed in 1..=4 {
+        for needed in [2.6, 6.5] {
+            let mut world = World::new(intent(), 4);
+            let counts = run(&mut world, 6 * HOUR, |step| {
+                needed * capacity() * (1.0 + 0.1 * noise(step as u64, seed))
+            });
+            let late = &counts[2 * HOUR..];
+            // Four hours.
+            let turned = turns(late);
+            assert!(turned <= 8, "seed {seed}, load for {needed}: {turned} turns");
+        }
+    }
+}
+
+/// A start that takes longer than any is believed, and those that were asked for later do not hide it.
+#[test]
+fn what_never_starts_does_not_make_it_run_away() {
+    let needed = 5.0;
+    let mut world = World::new(intent(), 2);
+    world.cold_start = None;
+    let counts = run(&mut world, HOUR, |_| needed * capacity());
+    let most = *counts.iter().max().unwrap();
+    // The work that comes, and as much again for the queue.
+    assert!(f64::from(most) <= 3.0 * needed + 2.0, "{most}");
+    // The queue grows without end, and what is asked for does not.
+    assert!(world.waiting() > 1000.0);
+    assert!(
+        counts[HOUR - 1] <= counts[HOUR / 4] + 3,
+        "{} after {}",
+        counts[HOUR - 1],
+        counts[HOUR / 4]
+    );
+}
+
+#[test]
+fn idle_goes_to_zero_and_the_first_request_comes_back() {
+    let mut world = World::new(
+        Intent {
+            min_replicas: 0,
+            scale_to_zero_after: Some(Duration::from_secs(600)),
+            ..intent()
+        },
+        3,
+    );
+    run(&mut world, 60, |_| 1.5 * capacity());
+    assert!(world.replicas > 0);
+    let counts = run(&mut world, HOUR, |_| 0.0);
+    assert!(counts[100] > 0, "not before ten minutes");
+    assert_eq!(*counts.last().unwrap(), 0);
+    let quiet = world.step(0.0);
+    assert!(!quiet.active);
+    assert_eq!(quiet.outcome, Outcome::AtZero);
+    let woken = world.step(2.0);
+    assert!(woken.active && woken.replicas >= 1, "{woken:?}");
+    let counts = run(&mut world, 60, |_| 2.0);
+    assert!(counts.iter().all(|count| *count >= 1));
+    assert!(world.waiting() < 1.0, "{}", world.waiting());
+}
+
+#[test]
+fn what_was_learned_survives_a_restart() {
+    let mut world = World::new(intent(), 4);
+    run(&mut world, 2 * HOUR, |_| 5.3 * capacity());
+    let before = world.step(5.3 * capacity());
+    let text = serde_json::to_string(&world.sizer.learned()).unwrap();
+    let learned: Learned = serde_json::from_str(&text).unwrap();
+    assert_eq!(learned, world.sizer.learned());
+    // Small enough for a ConfigMap, which takes 1 MiB.
+    assert!(text.len() < 512 * 1024, "{}", text.len());
+
+    let mut restarted = world.clone();
+    restarted.sizer = Sizer::new();
+    restarted.sizer.adopt(learned);
+    let mut forgetful = world.clone();
+    forgetful.sizer = Sizer::new();
+    let (after, anew) = (restarted.step(5.3 * capacity()), forgetful.step(5.3 * capacity()));
+    let sure = |decision: &rheostat_sizing::Decision| decision.figures.confidence.unwrap().0;
+    assert!(
+        (sure(&after) - sure(&before)).abs() < 0.05,
+        "{} {}",
+        sure(&after),
+        sure(&before)
+    );
+    assert!(sure(&anew) < sure(&before), "{}", sure(&anew));
+    assert!(
+        after.replicas >= before.replicas,
+        "{} after {}",
+        after.replicas,
+        before.replicas
+    );
+}
+
+/// GPUs' busy time says less than requests do, and is all that some engines have.
+#[test]
+fn a_utilisation_settles() {
+    for (target, first) in [(0.7, 3), (0.5, 20)] {
+        let wanted = Intent {
+            objective: Objective::Utilization(rheostat_reading::Ratio(target)),
+            ..intent()
+        };
+        let mut world = World::new(wanted, first);
+        let counts = run(&mut world, 5 * HOUR, |_| 2.0 * capacity());
+        // GPUs' busy time falls by less than replicas are added: it tries one less a few times, ever more seldom.
+        let late = &counts[4 * HOUR..];
+        let (least, most) = (*late.iter().min().unwrap(), *late.iter().max().unwrap());
+        assert!(
+            most - least <= 1 && turns(late) <= 1,
+            "target {target}: between {least} and {most}, {} turns",
+            turns(late)
+        );
+        assert!((2..60).contains(&most), "target {target}: {most}");
+    }
+}
+
+/// Arrivals at random, of which each step of five seconds sees a Poisson number: the count does not follow them.
+#[test]
+fn arrivals_at_random_leave_the_count_alone() {
+    for seed in 1..=3 {
+        for needed in [1.6, 4.5] {
+            let mut world = World::new(intent(), 4);
+            let counts = run(&mut world, 8 * HOUR, |step| {
+                // The normal distribution that is near a Poisson one of so many requests, from twelve uniforms.
+                let mean = needed * capacity() * 5.0;
+                let normal: f64 = (0..12).map(|one| noise(step as u64 * 12 + one, seed) / 2.0).sum();
+                (mean + mean.sqrt() * normal).max(0.0) / 5.0
+            });
+            let late = &counts[2 * HOUR..];
+            let changes = late.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            // Six hours.
+            assert!(changes <= 6, "seed {seed}, load for {needed}: {changes} changes");
+            assert!(
+                mean(late) <= 1.8 * needed + 1.5,
+                "load for {needed}: {}",
+                mean(late)
+            );
+            assert!(world.waiting() < 1.0);
+        }
+    }
+}
+
+/// From next to nothing to a load: what is asked for is what it takes, and as much again for the queue that
+/// grew while replicas started; and more for more.
+#[test]
+fn a_first_jump_asks_for_what_it_takes_and_for_more_where_more_comes() {
+    let mut before = 0;
+    for needed in [2.0, 4.0, 8.0, 16.0] {
+        let mut world = World::new(intent(), 1);
+        let quiet = run(&mut world, HOUR / 3, |_| 0.05 * capacity());
+        assert_eq!(*quiet.last().unwrap(), 1);
+        let counts = run(&mut world, HOUR / 2, |_| needed * capacity());
+        let most = *counts.iter().max().unwrap();
+        assert!(
+            f64::from(most) <= 2.0 * needed + 3.0,
+            "{most} for what takes {needed}"
+        );
+        assert!(
+            most >= before,
+            "{most} for what takes {needed}, {before} for less"
+        );
+        assert!(f64::from(*counts.last().unwrap()) >= 0.85 * needed);
+        before = most;
+    }
+}
+
+#[test]
+fn what_is_not_known_is_not_idle() {
+    let mut world = World::new(
+        Intent {
+            min_replicas: 0,
+            scale_to_zero_after: Some(Duration::ZERO),
+            ..intent()
+        },
+        3,
+    );
+    world.known = false;
+    for _ in 0..100 {
+        let decision = world.step(1.0);
+        assert!(
+            matches!(decision.outcome, Outcome::Unknown { .. }),
+            "{decision:?}"
+        );
+        assert!(decision.active && decision.replicas == 3, "{decision:?}");
+    }
+}
+
+/// What waits at zero is sized at once by what was learned, and not by one replica after the other.
+#[test]
+fn back_from_zero_it_is_as_many_as_what_waits_takes() {
+    let asked = |waiting: f64| {
+        let mut world = World::new(
+            Intent {
+                min_replicas: 0,
+                scale_to_zero_after: Some(Duration::from_secs(600)),
+                ..intent()
+            },
+            3,
+        );
+        run(&mut world, HOUR, |_| 2.0 * capacity());
+        run(&mut world, HOUR, |_| 0.0);
+        assert_eq!(world.replicas, 0);
+        // A step is five seconds.
+        world.step(waiting / 5.0).replicas
+    };
+    assert_eq!(asked(1.0), 1);
+    // Some 7 requests a second and replica; a start takes 60 s and 20 s until it is asked for.
+    let (few, many) = (asked(300.0), asked(6000.0));
+    assert!((1..=6).contains(&few), "{few}");
+    assert!(many >= 11 && many > few, "{many}, and {few} for a twentieth");
+}
+
+/// Mean replicas at the end of an hour in which a load comes that waves, and `more` times as much.
+fn with_more_requests(needed: f64, more: f64, swing: f64, seed: u64) -> (f64, f64) {
+    let of = |factor: f64| {
+        let mut world = World::new(intent(), 5);
+        let counts = run(&mut world, HOUR, |step| {
+            let wave = 1.0 + swing * (step as f64 / 120.0).sin() + 0.05 * noise(step as u64, seed);
+            factor * needed * capacity() * wave
+        });
+        mean(&counts[HOUR - 120..])
+    };
+    (of(1.0), of(more))
+}
+
+/// A fleet that was begun with too few held a level for an hour that the late requests of its first minutes had
+/// spoken for.
+#[test]
+fn how_it_was_switched_on_is_not_held_against_a_workload() {
+    let (low, high) = with_more_requests(7.654, 2.431, 0.5546, 17);
+    assert!(low <= 8.0, "{low} for what needs 3.3 to 6");
+    assert!(high >= low, "{high} and {low}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// The same history with more requests never ends with fewer replicas, up to one and a tenth: rules
+    /// are weighted by what they would have cost, and with another load another rule may have been cheaper.
+    #[test]
+    fn more_requests_never_need_fewer_replicas(
+        needed in 1.0_f64..8.0,
+        more in 1.1_f64..2.5,
+        swing in 0.0_f64..0.6,
+        seed in 0_u64..1000,
+    ) {
+        let (low, high) = with_more_requests(needed, more, swing, seed);
+        prop_assert!(high + 1.0 + 0.1 * low >= low, "{} with {} times what needs {}", high, more, low);
+    }
+}

@@ -38,10 +38,16 @@ struct Fit {
     /// Decayed mean of the relative error.
     error: f64,
     model: CostModel,
+    /// The shortest mean time between two tokens of late, seconds; `None` before any was told.
+    fastest: Option<f64>,
     sampled_at: Option<Timestamp>,
 }
 
 const FEATURES: usize = 4;
+
+/// The shortest time between two tokens is forgotten by so much each look: it doubles in two hours, so that another
+/// model on the same hardware is not taken for the one before.
+const FASTEST_FADES: f64 = 1.0005;
 
 /// Kinds of hardware that are kept apart. More than a fleet has; it bounds the state.
 const MOST_KINDS: usize = 8;
@@ -166,6 +172,9 @@ impl Capacity {
                 .kinds
                 .entry(Arc::clone(&pod.hardware))
                 .or_insert_with(|| Fit::new(CostModel::expected(&pod.hardware, gpus, parameters)));
+            if let Some(itl) = &serving.itl {
+                fit.has_taken(itl.mean.0);
+            }
             let warm = pod
                 .milestones
                 .ready
@@ -182,7 +191,7 @@ impl Capacity {
     pub(crate) fn model(&self, hardware: &str, gpus: f64, parameters: Option<f64>) -> (CostModel, f64) {
         self.kinds.get(hardware).map_or_else(
             || (CostModel::expected(hardware, gpus, parameters), 0.0),
-            |fit| (fit.model, fit.confidence()),
+            |fit| (fit.model(), fit.confidence()),
         )
     }
 
@@ -199,7 +208,7 @@ impl Capacity {
     pub fn learned(&self) -> impl Iterator<Item = (&str, CostModel, f64)> {
         self.kinds
             .iter()
-            .map(|(kind, fit)| (kind.as_ref(), fit.model, fit.confidence()))
+            .map(|(kind, fit)| (kind.as_ref(), fit.model(), fit.confidence()))
     }
 }
 
@@ -275,7 +284,28 @@ impl Fit {
             weight: 0.0,
             error: 0.0,
             model: prior,
+            fastest: None,
             sampled_at: None,
+        }
+    }
+
+    /// Takes a mean time between two tokens, of a young pod too: no iteration takes less than its base, so that a base
+    /// that is believed to be longer is not true, however little was seen. What was slow for once says nothing.
+    fn has_taken(&mut self, itl: f64) {
+        if itl > 0.0 {
+            let fastest = self
+                .fastest
+                .map_or(itl, |fastest| itl.min(fastest * FASTEST_FADES));
+            self.fastest = Some(fastest);
+        }
+    }
+
+    fn model(&self) -> CostModel {
+        CostModel {
+            base: self
+                .fastest
+                .map_or(self.model.base, |fastest| self.model.base.min(fastest)),
+            ..self.model
         }
     }
 
@@ -556,6 +586,31 @@ mod tests {
         assert!((seen.usable / seen.work - 2.0).abs() < 1e-9);
         assert_eq!(seen.bound, UsableBound::Finished);
         assert_eq!(believed.at_most(100.0), believed);
+    }
+
+    #[test]
+    fn an_engine_that_is_faster_than_its_data_sheet_is_believed_at_once() {
+        let truth = CostModel {
+            base: 0.007,
+            prompt: 0.000_04,
+            sequence: 0.000_05,
+            context: 0.0,
+        };
+        let lengths = Lengths {
+            prompt: 500.0,
+            output: 100.0,
+        };
+        let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000);
+        let mut capacity = Capacity::default();
+        let mut young = pod(serving(truth, 1.0, lengths));
+        young.milestones.ready = Some(now.minus(Duration::from_secs(1)));
+        let base = |capacity: &Capacity| capacity.model("NVIDIA A100-SXM4-80GB", 1.0, None).0.base;
+        assert!(base(&capacity) > 0.015, "{}", base(&capacity));
+        capacity.learn(now, 1.0, None, std::iter::once(&young));
+        assert!(base(&capacity) < 0.008, "{}", base(&capacity));
+        young.serving = Some(serving(truth, 100.0, lengths));
+        capacity.learn(now, 1.0, None, std::iter::once(&young));
+        assert!(base(&capacity) < 0.008, "a busy one says nothing of it");
     }
 
     #[test]

@@ -38,12 +38,16 @@ pub(crate) struct Wanted {
 }
 
 impl Driver {
-    pub(crate) fn new(control: Control) -> Result<Self, SimulationError> {
+    pub(crate) fn new(control: Control, hpa_sync_period: Duration) -> Result<Self, SimulationError> {
+        let controller = ControllerSettings {
+            sync_period_seconds: hpa_sync_period.as_secs_f64(),
+            ..ControllerSettings::default()
+        };
         Ok(match control {
             Control::Static(_) => Self::Static,
             Control::Direct(controller) => Self::Direct(controller),
             Control::Keda { object, scaler } => Self::Keda(Box::new(Keda {
-                autoscaler: Autoscaler::new(*object, ControllerSettings::default(), START)?,
+                autoscaler: Autoscaler::new(*object, controller, START)?,
                 targets: scaler.targets(),
                 scaler,
                 streams: Vec::new(),

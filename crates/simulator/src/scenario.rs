@@ -21,6 +21,8 @@ pub struct Scenario {
     pub router: Router,
     /// How old what is seen of replicas is.
     pub delays: Delays,
+    /// How often the HPA controller looks (`--horizontal-pod-autoscaler-sync-period`).
+    pub hpa_sync_period: Duration,
     /// How often readings fail.
     pub failures: ReadingFailures,
     /// How exactly replicas are simulated.
@@ -120,6 +122,10 @@ pub enum SimulationError {
     ScaledObject(#[from] rheostat_kubescale::keda::InvalidScaledObject),
 }
 
+/// The HPA controller's own default. A longer one would let every decision wait for longer than it does in
+/// nearly all clusters.
+const HPA_SYNC_PERIOD: Duration = Duration::from_secs(15);
+
 impl Default for Delays {
     /// As our agent does: a scrape each 2 s, windows of 60 s; and a second until it is in a decision.
     fn default() -> Self {
@@ -141,6 +147,7 @@ impl Scenario {
             nodes: None,
             router: Router::default(),
             delays: Delays::default(),
+            hpa_sync_period: HPA_SYNC_PERIOD,
             failures: ReadingFailures::default(),
             mode: Mode::default(),
             warm: 1,
@@ -192,6 +199,13 @@ impl Scenario {
                 Duration::ZERO,
                 hour,
                 "at most 1 h",
+            ),
+            (
+                "hpa_sync_period",
+                self.hpa_sync_period,
+                Duration::from_secs(1),
+                hour,
+                "1 s to 1 h",
             ),
             (
                 "failures.lasting",

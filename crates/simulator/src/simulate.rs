@@ -37,7 +37,7 @@ pub fn simulate<O: Observer + ?Sized>(
         Control::Static(replicas) => replicas.min(scenario.max_replicas),
         Control::Direct(_) | Control::Keda { .. } => scenario.warm,
     };
-    let driver = Driver::new(control)?;
+    let driver = Driver::new(control, scenario.hpa_sync_period)?;
     match scenario.mode {
         Mode::Iteration => Simulation::<Batch, O>::new(scenario, warm, driver, observer).run(requests),
         Mode::Fluid => Simulation::<Fluid, O>::new(scenario, warm, driver, observer).run(requests),

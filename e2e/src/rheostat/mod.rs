@@ -1,7 +1,7 @@
 //! Rheostat's own processes, as they run in production.
 
 pub(crate) mod load;
-mod node;
+pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod policy;
 pub(crate) mod scaler;

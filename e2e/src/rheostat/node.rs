@@ -21,7 +21,7 @@ const GRPC: u16 = 6001;
 /// The port of an agent's `/metrics`.
 const HTTP: u16 = 9401;
 
-const MODEL: &str = "NVIDIA H100 80GB HBM3";
+pub(crate) const MODEL: &str = "NVIDIA H100 80GB HBM3";
 const RESOURCE: &str = "nvidia.com/gpu";
 
 /// A GPU node: a fake driver, a fake kubelet, and a real agent that reads both.

@@ -25,7 +25,7 @@ use crate::cluster::{Case, PATIENCE};
 use crate::wait::{Seen, eventually};
 
 /// How long engines may be behind the API.
-const PERIOD: Duration = Duration::from_millis(100);
+pub(crate) const PERIOD: Duration = Duration::from_millis(100);
 
 /// The port of the pods' engines, as `model-server.yaml` has it.
 pub(crate) const PORT: u16 = 8000;
@@ -52,8 +52,9 @@ struct State {
     failure: Option<anyhow::Error>,
 }
 
-/// What comes to the pods of a Deployment.
+/// What the pods of a Deployment are, and what comes to them.
 struct Model {
+    settings: ModelSettings,
     /// So many at any time.
     requests: Requests,
     /// So many a second.
@@ -99,16 +100,22 @@ impl Engines {
 
     /// Gives the pods of a Deployment vLLM engines from now on. No requests come yet.
     pub(crate) fn serve(&self, app: &str) {
+        self.serve_as(app, steady(), 20, FEW_TOKENS);
+    }
+
+    /// The same, with engines of these settings, and requests of so many tokens where they come at a rate.
+    pub(crate) fn serve_as(&self, app: &str, settings: ModelSettings, prompt: u32, output: u32) {
         let load = Load::start(LoadOptions {
             balance: Balance::RoundRobin,
             rate: 0.0,
             pace: Pace::Constant,
             look: PERIOD,
-            prompt: Lengths::Fixed(20),
-            output: Lengths::Fixed(FEW_TOKENS),
+            prompt: Lengths::Fixed(prompt),
+            output: Lengths::Fixed(output),
             ..LoadOptions::default()
         });
         let model = Model {
+            settings,
             requests: Requests::start(TOKENS),
             load,
         };
@@ -283,9 +290,13 @@ impl State {
             .into_iter()
             .filter(|(pod, _)| !self.engines.contains_key(pod))
             .filter_map(|(pod, (app, address))| {
-                self.models
-                    .contains_key(&app)
-                    .then(|| (pod, app, steady_engine(SocketAddr::new(address, PORT))))
+                let options = EngineOptions {
+                    address: SocketAddr::new(address, PORT),
+                    look: PERIOD,
+                    model: self.models.get(&app)?.settings.clone(),
+                    ..EngineOptions::default()
+                };
+                Some((pod, app, options))
             })
             .collect()
     }
@@ -312,20 +323,15 @@ impl State {
 }
 
 /// A vLLM that takes the same time for each iteration, however much it has to do.
-fn steady_engine(address: SocketAddr) -> EngineOptions {
-    EngineOptions {
-        address,
-        look: PERIOD,
-        model: ModelSettings {
-            iteration: IterationTime {
-                base: ITERATION.as_secs_f64(),
-                per_prefill_token: 0.0,
-                per_decode_sequence: 0.0,
-                per_context_token: 0.0,
-                speed: 1.0,
-            },
-            ..ModelSettings::default()
+fn steady() -> ModelSettings {
+    ModelSettings {
+        iteration: IterationTime {
+            base: ITERATION.as_secs_f64(),
+            per_prefill_token: 0.0,
+            per_decode_sequence: 0.0,
+            per_context_token: 0.0,
+            speed: 1.0,
         },
-        ..EngineOptions::default()
+        ..ModelSettings::default()
     }
 }

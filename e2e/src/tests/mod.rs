@@ -13,6 +13,7 @@ mod from_zero;
 mod outages;
 mod pending;
 mod policies;
+mod prediction;
 mod refusals;
 mod replicas_of_the_scaler;
 mod sequences;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Result<Vec<Test>> {
             replicas_of_the_scaler::scalers_restarted_while_gpus_count,
         ),
         Test::new("deploy", deploy::manifests_accepted),
+        Test::new("policy::as_simulated", prediction::as_simulated),
         Test::new("refusals", refusals::bad_triggers_refused),
     ]);
     tests.extend([

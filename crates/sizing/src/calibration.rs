@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Calibration {
     /// What was forecast for steps that are still to come.
     pending: VecDeque<(u64, Vec<f64>)>,
-    off: Vec<Off>,
+    residuals: Vec<Residuals>,
 }
 
 /// How far one predictor has been off: weights by the logarithm of what came over what it had said.
-pub(crate) type Off = Vec<f32>;
+pub(crate) type Residuals = Vec<f32>;
 
 /// Parts of the time that a margin is to cover, rising.
 pub(crate) const COVERAGES: [f64; 3] = [0.9, 0.97, 0.99];
@@ -44,10 +44,10 @@ impl Calibration {
     pub(crate) fn new(predictors: usize) -> Self {
         let density = |bin: usize| (-0.5 * (middle(bin) / USUAL).powi(2)).exp();
         let all: f64 = (0..BINS).map(density).sum();
-        let usual: Off = (0..BINS).map(|bin| (PRIOR * density(bin) / all) as f32).collect();
+        let usual: Residuals = (0..BINS).map(|bin| (PRIOR * density(bin) / all) as f32).collect();
         Self {
             pending: VecDeque::new(),
-            off: vec![usual; predictors],
+            residuals: vec![usual; predictors],
         }
     }
 
@@ -56,10 +56,14 @@ impl Calibration {
         while let Some((due, _)) = self.pending.front()
             && *due <= step
         {
-            let Some((_, said)) = self.pending.pop_front() else {
+            let Some((due, said)) = self.pending.pop_front() else {
                 break;
             };
-            for (off, said) in self.off.iter_mut().zip(said) {
+            // A pause lay between: what came when it was due is not known.
+            if due < step {
+                continue;
+            }
+            for (residuals, said) in self.residuals.iter_mut().zip(said) {
                 let place = ((demand.max(1e-3) / said.max(1e-3)).ln() - LEAST) / WIDTH;
                 #[expect(
                     clippy::cast_possible_truncation,
@@ -67,7 +71,7 @@ impl Calibration {
                     reason = "not below 0, and saturates"
                 )]
                 let bin = (place.max(0.0) as usize).min(BINS - 1);
-                for (place, weight) in off.iter_mut().enumerate() {
+                for (place, weight) in residuals.iter_mut().enumerate() {
                     *weight *= (1.0 - 1.0 / FADES) as f32;
                     if place == bin {
                         *weight += 1.0;
@@ -75,22 +79,28 @@ impl Calibration {
                 }
             }
         }
-        if step.is_multiple_of(EVERY) && self.pending.len() < MOST_PENDING {
-            self.pending.push_back((step + ahead, values.to_vec()));
+        if !step.is_multiple_of(EVERY) {
+            return;
+        }
+        // Where starts have become shorter, what was forecast for longer ones would be in the way.
+        let due = step.saturating_add(ahead);
+        self.pending.retain(|(other, _)| *other < due);
+        if self.pending.len() < MOST_PENDING {
+            self.pending.push_back((due, values.to_vec()));
         }
     }
 
     /// How many times a predictor's value covers what comes in the part of the time that the coverage at `place` of
     /// [`COVERAGES`] names.
     pub(crate) fn margin(&self, predictor: usize, place: usize) -> f64 {
-        let (Some(off), Some(coverage)) = (self.off.get(predictor), COVERAGES.get(place)) else {
+        let (Some(residuals), Some(coverage)) = (self.residuals.get(predictor), COVERAGES.get(place)) else {
             return 1.0;
         };
-        let all: f64 = off.iter().map(|weight| f64::from(*weight)).sum();
+        let all: f64 = residuals.iter().map(|weight| f64::from(*weight)).sum();
         // The next sample counts too, and may be the greatest.
         let needed = coverage * (all + 1.0);
         let mut below = 0.0;
-        for (bin, weight) in off.iter().enumerate() {
+        for (bin, weight) in residuals.iter().enumerate() {
             let weight = f64::from(*weight);
             if below + weight >= needed {
                 let inside = if weight > 0.0 {
@@ -106,19 +116,19 @@ impl Calibration {
     }
 
     /// What was learned, to be kept over a restart.
-    pub(crate) fn off(&self) -> &[Off] {
-        &self.off
+    pub(crate) fn residuals(&self) -> &[Residuals] {
+        &self.residuals
     }
 
     /// Takes over what another has learned.
-    pub(crate) fn adopt(&mut self, off: &[Off]) {
+    pub(crate) fn adopt(&mut self, residuals: &[Residuals]) {
         // It comes from where others may write: what cannot have been learned is none of ours.
-        let can_be = |off: &Off| {
-            let weights = off.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
-            off.len() == BINS && weights && off.iter().any(|weight| *weight > 0.0)
+        let can_be = |weights: &Residuals| {
+            let each = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+            weights.len() == BINS && each && weights.iter().any(|weight| *weight > 0.0)
         };
-        if off.len() == self.off.len() && off.iter().all(can_be) {
-            self.off = off.to_vec();
+        if residuals.len() == self.residuals.len() && residuals.iter().all(can_be) {
+            self.residuals = residuals.to_vec();
         }
     }
 }
@@ -174,16 +184,31 @@ mod tests {
     }
 
     #[test]
+    fn only_what_came_when_a_forecast_was_due_judges_it() {
+        let fresh = Calibration::new(1);
+        let mut calibration = fresh.clone();
+        calibration.pass(12, 10, &[1.0], 1.0);
+        // The step that it was made for was not seen.
+        calibration.pass(23, 10, &[1.0], 9.0);
+        assert_eq!(calibration.residuals(), fresh.residuals());
+        // What was made for a start of two hours does not hide that of a minute.
+        calibration.pass(24, 1440, &[1.0], 1.0);
+        calibration.pass(36, 12, &[1.0], 1.0);
+        calibration.pass(48, 12, &[1.0], 9.0);
+        assert_ne!(calibration.residuals(), fresh.residuals());
+    }
+
+    #[test]
     fn what_is_kept_is_bounded_and_what_cannot_be_is_not_taken_over() {
         let mut calibration = Calibration::new(2);
         for step in 0..100_000 {
-            calibration.pass(step, u64::MAX / 2, &[1.0, 2.0], 1.0);
+            calibration.pass(step, 1 << 40, &[1.0, 2.0], 1.0);
         }
         assert_eq!(calibration.pending.len(), MOST_PENDING);
         let fresh = Calibration::new(2);
         let mut pupil = fresh.clone();
         let weights = |weight: f32| vec![vec![weight; BINS]; 2];
-        for off in [
+        for residuals in [
             vec![],
             weights(-1.0),
             weights(0.0),
@@ -191,10 +216,10 @@ mod tests {
             vec![vec![1.0; 3]; 2],
             vec![vec![1.0; BINS]; 3],
         ] {
-            pupil.adopt(&off);
+            pupil.adopt(&residuals);
             assert_eq!(pupil, fresh);
         }
         pupil.adopt(&weights(1.0));
-        assert_eq!(pupil.off(), weights(1.0));
+        assert_eq!(pupil.residuals(), weights(1.0));
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use rheostat_reading::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::calibration::{Calibration, Off};
+use crate::calibration::{Calibration, Residuals};
 use crate::moment::Moment;
 use crate::rules::Rule;
 use crate::season::Season;
@@ -182,8 +182,8 @@ impl Forecast {
     }
 
     /// Takes over what another has learned; what it has just seen stays.
-    pub(crate) fn adopt(&mut self, season: Option<Season>, off: &[Off]) {
-        self.calibration.adopt(off);
+    pub(crate) fn adopt(&mut self, season: Option<Season>, residuals: &[Residuals]) {
+        self.calibration.adopt(residuals);
         // It comes from where others may write: tables of another shape are none of ours.
         if let Some(season) = season.filter(Season::is_whole) {
             self.season = season;

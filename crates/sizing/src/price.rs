@@ -60,7 +60,7 @@ impl Price {
             seen: 0.0,
             late_lately: 0.0,
             requests_lately: 0.0,
-            kept_for: f64::MAX,
+            kept_for: KEPT,
         }
     }
 

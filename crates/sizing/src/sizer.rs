@@ -3,7 +3,7 @@ use std::time::Duration;
 use rheostat_reading::{Count, PerSecond, Ratio, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::calibration::Off;
+use crate::calibration::Residuals;
 use crate::capacity::{Capacity, ReplicaCapacity, slo_of};
 use crate::cold_start::ColdStart;
 use crate::decision::{Decision, Figures, Outcome, StepKind};
@@ -75,7 +75,7 @@ pub struct Learned {
     cold_start: ColdStart,
     ledger: Ledger,
     season: Option<Season>,
-    off: Vec<Off>,
+    residuals: Vec<Residuals>,
     costs: Vec<(f64, f64)>,
     lateness: Vec<(f64, f64)>,
     price: Option<Price>,
@@ -144,7 +144,7 @@ impl Sizer {
             cold_start: self.cold_start.clone(),
             ledger: self.ledger.clone(),
             season: mind.map(|mind| mind.forecast.season().clone()),
-            off: mind.map_or_else(Vec::new, |mind| mind.forecast.calibration().off().to_vec()),
+            residuals: mind.map_or_else(Vec::new, |mind| mind.forecast.calibration().residuals().to_vec()),
             costs: mind.map_or_else(Vec::new, |mind| mind.rules.costs()),
             lateness: mind.map_or_else(Vec::new, |mind| mind.rules.lateness().seen().to_vec()),
             price: mind.map(|mind| mind.price),
@@ -297,7 +297,7 @@ impl Mind {
     }
 
     fn adopt(&mut self, learned: Learned) {
-        self.forecast.adopt(learned.season, &learned.off);
+        self.forecast.adopt(learned.season, &learned.residuals);
         self.rules.adopt(&learned.costs, &learned.lateness);
         if let Some(price) = learned.price {
             self.price = price;

@@ -146,7 +146,7 @@ fn a_week_fits_a_status_and_reading_it_back_loses_nothing_that_counts() {
 fn tables_of_another_shape_do_no_harm() {
     let strange = json!({
         "season": {"day": [], "week": [1.0], "slot": null, "sum": 0.0, "samples": 0},
-        "off": vec![vec![1.0, -9.0]; 18],
+        "residuals": vec![vec![1.0, -9.0]; 18],
         "lateness": [[1.0, 2.0]],
         "rules": {"kept": [], "shadows": []},
     });

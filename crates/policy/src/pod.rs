@@ -90,14 +90,21 @@ pub(crate) struct Judged<'a> {
 impl Judged<'_> {
     /// The reading of `quantity`, unless it is too old, impossible, or covers too little.
     pub(crate) fn reading(&self, quantity: EngineQuantity) -> Observed {
+        let reading = self.however_short(quantity)?;
+        if self.is_short(&reading) {
+            return Err(Absent::NotYet);
+        }
+        Ok(reading)
+    }
+
+    /// The reading of `quantity`, unless it is too old or impossible.
+    fn however_short(&self, quantity: EngineQuantity) -> Observed {
         let reading = self.report.readings.get(quantity).map_err(Clone::clone)?;
         let age = reading.age(self.now);
         if age > self.stale_after {
             Err(Absent::Stale(age))
         } else if reading.amount.value() < 0.0 {
             Err(Absent::Failed(format!("read as {}", reading.amount)))
-        } else if self.is_short(reading) {
-            Err(Absent::NotYet)
         } else {
             Ok(*reading)
         }
@@ -165,13 +172,30 @@ impl EngineNeeds {
     ///
     /// Why there is none.
     pub fn reading(&self, report: &EngineReport, quantity: EngineQuantity, now: Timestamp) -> Observed {
-        let judged = Judged {
+        self.judged(report, now).reading(quantity)
+    }
+
+    /// The same, however little it covers: of an engine that has just begun to serve, that is all there was.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn reading_however_short(
+        &self,
+        report: &EngineReport,
+        quantity: EngineQuantity,
+        now: Timestamp,
+    ) -> Observed {
+        self.judged(report, now).however_short(quantity)
+    }
+
+    const fn judged<'a>(&self, report: &'a EngineReport, now: Timestamp) -> Judged<'a> {
+        Judged {
             report,
             stale_after: self.stale_after,
             window: self.selection.window,
             now,
-        };
-        judged.reading(quantity)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use rheostat_engines::{EngineReport, Sleep};
 use rheostat_fleet::FleetView;
 use rheostat_policy::{DeviceInput, EngineNeeds, Needs, PodInput, PodState};
 use rheostat_reading::{Count, EngineQuantity, PerSecond, Quantity, Ratio, Seconds, Timestamp, Watts};
-use rheostat_sizing::{Latency, Milestones, Replica, Serving, Stage};
+use rheostat_sizing::{Latency, Milestones, NEW, Replica, Serving, Stage};
 
 use crate::join;
 
@@ -90,6 +90,7 @@ fn replica(
         PodState::NotReady if was_ready => Stage::Unready,
         PodState::NotReady => Stage::Starting,
     };
+    let is_new = first.is_none_or(|first| now.since(first) < NEW);
     let devices = input.devices.as_deref().unwrap_or_default();
     // Only a pod that serves tells something by what its GPUs do.
     let devices_of = |quantity| number(devices, quantity, needs, now).filter(|_| stage == Stage::Ready);
@@ -108,7 +109,7 @@ fn replica(
         },
         serving: fresh(input, needs, now)
             .filter(|_| stage == Stage::Ready)
-            .and_then(|(report, engine)| serving(report, engine, now)),
+            .and_then(|(report, engine)| serving(report, engine, now, is_new)),
         gpu_utilization: devices_of(Quantity::Utilization)
             .map(|numbers| Ratio(numbers.into_iter().fold(0.0, f64::max))),
         power: devices_of(Quantity::Power).map(|numbers| Watts(numbers.into_iter().sum())),
@@ -127,7 +128,7 @@ fn number(devices: &[DeviceInput], quantity: Quantity, needs: &Needs, now: Times
 }
 
 /// What an engine's report says; `None` where it never answered.
-fn serving(report: &EngineReport, engine: &EngineNeeds, now: Timestamp) -> Option<Serving> {
+fn serving(report: &EngineReport, engine: &EngineNeeds, now: Timestamp, is_new: bool) -> Option<Serving> {
     let number = |quantity| {
         let reading = engine.reading(report, quantity, now).ok()?;
         Some(reading.amount.value())
@@ -150,6 +151,12 @@ fn serving(report: &EngineReport, engine: &EngineNeeds, now: Timestamp) -> Optio
         (sum >= part).then_some(Count(sum - part))
     };
     let (waiting, running) = (EngineQuantity::Waiting, EngineQuantity::Running);
+    // What a pod finished since it became ready is all that it ever finished, over however short a time; without it,
+    // a pod would not be known for as long as a rate of an older one must cover.
+    let since_ready = || {
+        let reading = engine.reading_however_short(report, EngineQuantity::RequestRate, now);
+        Some(PerSecond(reading.ok().filter(|_| is_new)?.amount.value()))
+    };
     // What rates really cover: after a restart less than was asked for.
     let covered = report.readings.get(EngineQuantity::RequestRate);
     Some(Serving {
@@ -160,7 +167,7 @@ fn serving(report: &EngineReport, engine: &EngineNeeds, now: Timestamp) -> Optio
         kv_cache_usage: number(EngineQuantity::KvCacheUsage).map(Ratio),
         kv_tokens: count(EngineQuantity::KvTokens),
         max_sequences: count(EngineQuantity::MaxSequences),
-        request_rate: rate(EngineQuantity::RequestRate),
+        request_rate: rate(EngineQuantity::RequestRate).or_else(since_ready),
         prompt_token_rate: rate(EngineQuantity::PromptTokenRate),
         generation_token_rate: rate(EngineQuantity::GenerationTokenRate),
         prompt_tokens_mean: count(EngineQuantity::PromptTokensMean),
@@ -341,6 +348,25 @@ mod tests {
         let alone = input(PodState::Ready, report(&[(EngineQuantity::Running, 5.0)]));
         let serving = seen(&pod(Some("node-1")), &alone, 101, &first).serving.unwrap();
         assert_eq!((serving.waiting, serving.in_flight()), (None, None));
+    }
+
+    #[test]
+    fn a_new_pod_tells_what_it_finished_over_however_short_a_time() {
+        let mut short = report(&[(EngineQuantity::Running, 5.0)]);
+        let window = Duration::from_secs(4);
+        for quantity in [EngineQuantity::RequestRate, EngineQuantity::GenerationTokenRate] {
+            short
+                .readings
+                .put(quantity, 2.0, at(100), window, Quality::Derived);
+        }
+        let ready = input(PodState::Ready, short);
+        let mut first = FirstReady::default();
+        for (since, rate) in [(90, Some(PerSecond(2.0))), (40, None)] {
+            first.0.insert("u".into(), at(since));
+            let serving = seen(&pod(Some("node-1")), &ready, 101, &first).serving.unwrap();
+            assert_eq!((serving.request_rate, serving.window), (rate, window), "{since}");
+            assert_eq!(serving.generation_token_rate, None, "says nothing of the present");
+        }
     }
 
     #[test]

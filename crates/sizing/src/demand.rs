@@ -2,10 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rheostat_reading::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Room;
 use crate::cost::Lengths;
+use crate::finished::{self, Finished};
 use crate::intent::{Objective, Slo};
 use crate::observation::{Latency, Observation, Replica, Serving, Stage};
 
@@ -20,6 +22,8 @@ pub(crate) struct Demand {
     /// Requests that were counted too early: those that finish are told over a window, later than they
     /// leave.
     owed: f64,
+    #[serde(default)]
+    finished: Finished,
     lengths: Option<Lengths>,
     started: bool,
     /// Seconds for which each pod has had more requests than it can do, in every look.
@@ -34,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) ready: u32,
     /// Those of them that are known.
     pub(crate) known: u32,
+    /// Those of them that are known or should be by now: all but those that are new.
+    pub(crate) awaited: u32,
     /// Requests in flight, in front of the workload too; what unknown pods have is taken from the others.
     pub(crate) in_flight: f64,
     /// Those of them that wait.
@@ -69,6 +75,15 @@ const LENGTHS_WEIGHT: f64 = 0.02;
 /// Readings older than this are nothing that is known: three scrapes were missed.
 const FRESH: Duration = Duration::from_secs(15);
 
+/// How long a pod is new after it became ready: as long as it takes until its engine was scraped for the 20 s that a
+/// rate has to cover, and some seconds to find it. Were it taken to be as busy as the others while it is not known,
+/// the pods that a queue called for would each look as if they had that queue, too.
+pub const NEW: Duration = Duration::from_secs(30);
+
+fn is_new(pod: &Replica, now: Timestamp) -> bool {
+    now.since(pod.milestones.ready.unwrap_or(pod.created)) < NEW
+}
+
 impl Demand {
     /// Takes what is seen now, `seconds` after the step before.
     pub(crate) fn pass(&mut self, seen: &Observation, seconds: f64, objective: &Objective) -> Seen {
@@ -78,18 +93,25 @@ impl Demand {
                 .serving
                 .filter(|serving| seen.now.since(serving.taken_at) <= FRESH && serving.is_plausible())?;
             // Without the rate, what was finished would count as nothing, and a full fleet as idle.
-            let tells = !matches!(objective, Objective::Slo(_)) || serving.request_rate.is_some();
+            // A pod that is new has finished next to nothing.
+            let tells = !matches!(objective, Objective::Slo(_))
+                || serving.request_rate.is_some()
+                || is_new(pod, seen.now);
             serving.in_flight().filter(|_| tells).map(|_| serving)
         };
         let serving: Vec<(&Replica, Serving)> = ready
             .iter()
             .filter_map(|pod| Some((*pod, current(pod)?)))
             .collect();
-        // A pod that is not known is as busy as the others.
+        let unread = ready
+            .iter()
+            .filter(|pod| current(pod).is_none() && !is_new(pod, seen.now))
+            .count();
+        // A pod that is not known is as busy as the others; one that is new has no more than has just come.
         let scale = if serving.is_empty() {
             1.0
         } else {
-            ready.len() as f64 / serving.len() as f64
+            (serving.len() + unread) as f64 / serving.len() as f64
         };
         let of = |serving: &Serving| serving.in_flight().map_or(0.0, |count| count.0);
         let in_flight: f64 = serving.iter().map(|(_, serving)| of(serving)).sum();
@@ -98,26 +120,28 @@ impl Demand {
             .map(|(_, serving)| serving.waiting.map_or(0.0, |count| count.0))
             .sum();
         let outside = seen.queued_outside.map_or(0.0, |count| count.0);
-        let finished: f64 = serving
-            .iter()
-            .map(|(_, serving)| serving.request_rate.map_or(0.0, |rate| rate.0))
-            .sum();
+        let finished = self.finished.pass(seen, &serving, seconds);
         self.learn_lengths(&serving);
         let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
         let at_most = self.finished_while_queued(&serving, seconds);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (known, awaited) = match objective {
+            // Whoever keeps GPUs busy need not be an engine.
+            Objective::Utilization(_) => {
+                let tell = ready.iter().filter(|pod| pod.gpu_utilization.is_some());
+                (tell.count(), ready.len())
+            }
+            Objective::Slo(_) | Objective::Concurrency(_) => (serving.len(), serving.len() + unread),
+        };
         Seen {
-            ready: u32::try_from(ready.len()).unwrap_or(u32::MAX),
-            known: u32::try_from(match objective {
-                // Whoever keeps GPUs busy need not be an engine.
-                Objective::Utilization(_) => ready.iter().filter(|pod| pod.gpu_utilization.is_some()).count(),
-                Objective::Slo(_) | Objective::Concurrency(_) => serving.len(),
-            })
-            .unwrap_or(u32::MAX),
+            ready: number(ready.len()),
+            known: number(known),
+            awaited: number(awaited),
             in_flight: in_flight * scale + outside,
             waiting: waiting * scale + outside,
             rate,
             lengths: self.lengths.unwrap_or(USUAL),
-            kept: kept(&serving, objective).map(|(requests, part)| (requests * scale, part)),
+            kept: kept(seen.now, &serving, objective).map(|(requests, part)| (requests * scale, part)),
             queued: self.queued.values().copied().fold(0.0, f64::max),
             at_most,
             room: Room {
@@ -251,17 +275,19 @@ fn busy(ready: &[&Replica]) -> Option<f64> {
 }
 
 /// Requests that finish per second and the part of them that kept the objective.
-fn kept(serving: &[(&Replica, Serving)], objective: &Objective) -> Option<(f64, f64)> {
+fn kept(now: Timestamp, serving: &[(&Replica, Serving)], objective: &Objective) -> Option<(f64, f64)> {
     let Objective::Slo(slo) = objective else {
         return None;
     };
+    let window = finished::window(serving);
     let (mut requests, mut kept) = (0.0, 0.0);
-    for (_, serving) in serving {
-        if let Some(rate) = serving.request_rate.filter(|rate| rate.0 > 0.0)
+    for (pod, serving) in serving {
+        let rate = finished::of_pod(pod, serving, now, window);
+        if rate > 0.0
             && let Some(part) = part_kept(serving, slo)
         {
-            requests += rate.0;
-            kept += rate.0 * part;
+            requests += rate;
+            kept += rate * part;
         }
     }
     (requests > 0.0).then(|| (requests, kept / requests))
@@ -287,10 +313,10 @@ const ITL_SPREAD: f64 = 0.3;
 
 #[cfg(test)]
 mod tests {
-    use rheostat_reading::{Count, PerSecond, Timestamp};
+    use rheostat_reading::{Count, PerSecond};
 
     use super::*;
-    use crate::observation::Milestones;
+    use crate::observation::{Milestones, Schedule};
 
     fn pod(name: &str, waiting: f64, rate: f64) -> (Replica, Serving) {
         let serving = Serving {
@@ -338,5 +364,42 @@ mod tests {
         assert_eq!(look(&queued), Some(2.0), "not held down by the pod that is new");
         assert_eq!(look(&[pod("a", 1.0, 0.5)]), None, "between two iterations");
         assert_eq!(look(&queued), None, "begun anew");
+    }
+
+    #[test]
+    fn a_pod_that_is_new_is_not_taken_to_have_the_queue_of_the_others() {
+        let slo = Slo {
+            ttft: Some(Duration::from_secs(3)),
+            itl: None,
+            e2e: None,
+            attainment: rheostat_reading::Ratio(0.99),
+        };
+        let at = |seconds: u64| Timestamp::from_unix_nanos(seconds * 1_000_000_000);
+        let look = |since_ready: u64| {
+            let mut old = pod("old", 92.0, 8.0).0;
+            let mut other = pod("other", 0.0, 0.0).0;
+            other.serving = None;
+            let now = at(1000);
+            old.milestones.ready = Some(at(0));
+            other.milestones.ready = Some(at(1000 - since_ready));
+            if let Some(serving) = &mut old.serving {
+                serving.taken_at = now;
+            }
+            let seen = Observation {
+                now,
+                replicas: 2,
+                pods: vec![old, other],
+                queued_outside: None,
+                schedule: Schedule::default(),
+                pool: None,
+                partner: None,
+            };
+            Demand::default().pass(&seen, 5.0, &Objective::Slo(slo))
+        };
+        let (new, unread) = (look(4), look(40));
+        assert_eq!((new.in_flight, new.rate), (100.0, 8.0));
+        assert_eq!((new.ready, new.known, new.awaited), (2, 1, 1));
+        assert_eq!((unread.in_flight, unread.rate), (200.0, 16.0));
+        assert_eq!((unread.ready, unread.known, unread.awaited), (2, 1, 2));
     }
 }

@@ -9,6 +9,7 @@ mod cold_start;
 mod cost;
 mod decision;
 mod demand;
+mod finished;
 mod forecast;
 mod intent;
 mod lateness;
@@ -31,6 +32,7 @@ pub use capacity::Capacity;
 pub use cold_start::{ColdStart, StageTime, StartStage};
 pub use cost::{CostModel, Lengths};
 pub use decision::{Decision, Figures, Outcome, Step, StepKind};
+pub use demand::NEW;
 pub use intent::{
     Amount, Budget, Change, Intent, Limits, Objective, Part, Period, RateLimit, ReplicaShape, Role, Slo,
     WhenReached,

@@ -342,7 +342,7 @@ impl Mind {
             };
             return unknown(what.to_owned(), figures);
         };
-        if found.ready > 0 && f64::from(found.known) < QUORUM * f64::from(found.ready) {
+        if f64::from(found.known) < QUORUM * f64::from(found.awaited) {
             let reason = format!("only {} of {} ready pods are known", found.known, found.ready);
             return unknown(reason, figures);
         }

@@ -10,6 +10,7 @@ mod cost;
 mod decision;
 mod demand;
 mod finished;
+mod fit;
 mod forecast;
 mod intent;
 mod lateness;

@@ -69,6 +69,13 @@ fn a_cap_on_concurrency_settles() {
         &late[late.len() - 200..]
     );
     assert!(turns(late) <= 2, "{} turns", turns(late));
+    let decision = world.step(2.0 * capacity());
+    let in_flight = decision.figures.in_flight.unwrap().0;
+    assert!(
+        f64::from(decision.replicas) >= in_flight / 25.0 - 1.0,
+        "{} for {in_flight}",
+        decision.replicas
+    );
 }
 
 /// One number that no engine can have neither sizes the fleet nor stays in the state.
@@ -108,20 +115,30 @@ fn steady_noise_does_not_make_it_go_to_and_fro() {
 #[test]
 fn what_never_starts_does_not_make_it_run_away() {
     let needed = 5.0;
-    let mut world = World::new(intent(), 2);
-    world.cold_start = None;
-    let counts = run(&mut world, HOUR, |_| needed * capacity());
-    let most = *counts.iter().max().unwrap();
-    // The work that comes, and as much again for the queue.
-    assert!(f64::from(most) <= 3.0 * needed + 2.0, "{most}");
-    // The queue grows without end, and what is asked for does not.
-    assert!(world.waiting() > 1000.0);
-    assert!(
-        counts[HOUR - 1] <= counts[HOUR / 4] + 3,
-        "{} after {}",
-        counts[HOUR - 1],
-        counts[HOUR / 4]
-    );
+    // At once, and after an hour in which starts did not fail.
+    for usual in [0, HOUR] {
+        let mut world = World::new(intent(), 2);
+        run(&mut world, usual, |_| 1.5 * capacity());
+        world.cold_start = None;
+        let first = world.replicas;
+        let counts = run(&mut world, HOUR, |_| needed * capacity());
+        let most = *counts.iter().max().unwrap();
+        // The work that comes, and as much again for the queue.
+        assert!(f64::from(most) <= 3.0 * needed + 2.0, "{most}");
+        // The queue grows without end, and what is asked for does not.
+        assert!(world.waiting() > 1000.0);
+        assert!(
+            counts[HOUR - 1] <= counts[HOUR / 4] + 3,
+            "{} after {}",
+            counts[HOUR - 1],
+            counts[HOUR / 4]
+        );
+        assert!(world.replicas >= first, "{} of {first}", world.replicas);
+        // Nothing is added while more are overdue than serve, whatever comes.
+        let stuck = world.replicas;
+        run(&mut world, HOUR / 4, |_| 2.0 * needed * capacity());
+        assert_eq!(world.replicas, stuck);
+    }
 }
 
 #[test]
@@ -136,9 +153,14 @@ fn idle_goes_to_zero_and_the_first_request_comes_back() {
     );
     run(&mut world, 60, |_| 1.5 * capacity());
     assert!(world.replicas > 0);
-    let counts = run(&mut world, HOUR, |_| 0.0);
-    assert!(counts[100] > 0, "not before ten minutes");
-    assert_eq!(*counts.last().unwrap(), 0);
+    run(&mut world, 100, |_| 0.0);
+    let early = world.step(0.0);
+    assert!(
+        early.active && early.replicas > 0,
+        "not before ten minutes: {early:?}"
+    );
+    run(&mut world, HOUR, |_| 0.0);
+    assert_eq!(world.replicas, 0);
     let quiet = world.step(0.0);
     assert!(!quiet.active);
     assert_eq!(quiet.outcome, Outcome::AtZero);
@@ -152,13 +174,15 @@ fn idle_goes_to_zero_and_the_first_request_comes_back() {
 #[test]
 fn what_was_learned_survives_a_restart() {
     let mut world = World::new(intent(), 4);
-    run(&mut world, 2 * HOUR, |_| 5.3 * capacity());
+    run(&mut world, 6 * HOUR, |step| {
+        5.3 * capacity() * (1.0 + 0.15 * noise(step as u64, 1))
+    });
     let before = world.step(5.3 * capacity());
     let text = serde_json::to_string(&world.sizer.learned()).unwrap();
     let learned: Learned = serde_json::from_str(&text).unwrap();
     assert_eq!(learned, world.sizer.learned());
     // Small enough for a ConfigMap, which takes 1 MiB.
-    assert!(text.len() < 512 * 1024, "{}", text.len());
+    assert!(text.len() < 256 * 1024, "{}", text.len());
 
     let mut restarted = world.clone();
     restarted.sizer = Sizer::new();
@@ -173,7 +197,7 @@ fn what_was_learned_survives_a_restart() {
         sure(&after),
         sure(&before)
     );
-    assert!(sure(&anew) < sure(&before), "{}", sure(&anew));
+    assert!(sure(&anew) < sure(&after) - 0.2, "{}", sure(&anew));
     assert!(
         after.replicas >= before.replicas,
         "{} after {}",

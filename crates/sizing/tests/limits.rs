@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Watts};
+use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp, Watts};
 use rheostat_sizing::{
     Amount, Budget, Change, Intent, Latency, Milestones, Objective, Observation, Outcome, Period, RateLimit,
     Replica, Schedule, Serving, Sizer, Stage, StepKind, WhenReached,
@@ -104,29 +104,35 @@ fn budget(amount: Amount, when_reached: WhenReached) -> Intent {
 
 #[test]
 fn a_budget_freezes_falls_or_only_warns() {
-    // Eight replicas for half an hour use it up.
+    // Eight replicas for half an hour use it up; then twice as much comes.
     let spend = |intent: Intent| {
         let mut world = World::new(intent, 8);
-        let mut left = Vec::new();
-        for _ in 0..500 {
-            let decision = world.step(7.0 * capacity());
+        let (mut left, mut said) = (Vec::new(), Vec::new());
+        for step in 0..500 {
+            let load = if step < 300 { 7.0 } else { 14.0 };
+            let decision = world.step(load * capacity());
             left.push((decision.figures.budget_left.unwrap().0, decision.replicas));
+            said = decision.steps.into_iter().map(|step| step.why).collect();
         }
-        left
+        (left, said)
     };
-    for amount in [Amount::GpuHours(3.0), Amount::Money(9.0)] {
-        let frozen = spend(budget(amount, WhenReached::Freeze));
+    for (amount, in_words) in [
+        (Amount::GpuHours(3.0), "3 GPU-hours"),
+        (Amount::Money(9.0), "9 of money"),
+    ] {
+        let (frozen, said) = spend(budget(amount, WhenReached::Freeze));
+        assert!(said.iter().any(|why| why.contains(in_words)), "{said:?}");
         assert!(frozen[0].0 > 0.9);
         let reached = frozen.iter().position(|(left, _)| *left <= 0.0).unwrap();
         let then = frozen[reached].1;
         for (left, replicas) in &frozen[reached..] {
             assert!(*left > 0.0 || *replicas <= then, "{replicas} after {then}");
         }
-        let fallen = spend(budget(amount, WhenReached::Fall(2)));
+        let (fallen, _) = spend(budget(amount, WhenReached::Fall(2)));
         let reached = fallen.iter().position(|(left, _)| *left <= 0.0).unwrap();
         assert_eq!(fallen[reached].1, 2);
-        let warned = spend(budget(amount, WhenReached::Warn));
-        assert!(warned.last().unwrap().0 <= 0.0 && warned.last().unwrap().1 > 2);
+        let (warned, _) = spend(budget(amount, WhenReached::Warn));
+        assert!(warned.last().unwrap().0 <= 0.0 && warned.last().unwrap().1 > 10);
     }
 }
 
@@ -155,6 +161,38 @@ fn power_binds_by_what_is_drawn_or_else_by_the_data_sheet() {
         assert!(unknown.step(30.0 * capacity()).replicas <= 5);
     }
     assert_eq!((drawn.replicas, unknown.replicas), (8, 5));
+    unknown.power = Some(Watts(500.0));
+    for _ in 0..100 {
+        unknown.step(30.0 * capacity());
+    }
+    assert_eq!(unknown.replicas, 8, "what is drawn counts once it is known");
+}
+
+#[test]
+fn a_pool_binds_and_says_so() {
+    let mut world = World::new(intent(), 2);
+    world.pool = Some(4);
+    let mut decision = world.step(20.0 * capacity());
+    for _ in 0..100 {
+        decision = world.step(20.0 * capacity());
+    }
+    assert_eq!(decision.replicas, 4);
+    assert!(decision.steps.iter().any(|step| step.kind == StepKind::Pool));
+}
+
+#[test]
+fn a_floor_holds_without_load_and_a_ceiling_under_any() {
+    let mut world = World::new(intent(), 2);
+    world.schedule = Schedule {
+        floor: Some(7),
+        ceiling: Some(9),
+        frozen: false,
+    };
+    assert_eq!(world.step(0.1).replicas, 7);
+    for _ in 0..100 {
+        world.step(20.0 * capacity());
+    }
+    assert_eq!(world.replicas, 9);
 }
 
 #[test]
@@ -224,8 +262,9 @@ prop_compose! {
     }
 }
 
-/// What is seen in one step: replicas asked for, pods, requests outside, floor, ceiling, blackout, pool.
+/// What is seen in one step: seconds since the last, replicas asked for, pods, requests outside, floor, ceiling, blackout, pool.
 type Sight = (
+    u64,
     u32,
     Vec<(Stage, Option<Serving>, Option<f64>, Option<f64>, u64)>,
     Option<f64>,
@@ -237,6 +276,8 @@ type Sight = (
 
 fn sight() -> impl Strategy<Value = Sight> {
     (
+        // Looks may be late.
+        prop_oneof![3 => Just(STEP.as_secs()), 1 => STEP.as_secs()..125],
         0_u32..30,
         prop::collection::vec(pod(), 0..12),
         prop::option::weighted(0.2, odd(100.0)),
@@ -247,9 +288,18 @@ fn sight() -> impl Strategy<Value = Sight> {
     )
 }
 
-fn observation(step: usize, sight: &Sight) -> Observation {
-    let now = start().plus(STEP * u32::try_from(step).unwrap());
-    let (replicas, pods, outside, floor, ceiling, frozen, pool) = sight;
+/// What is seen, each as long after the one before as it says.
+fn observations(sights: &[Sight]) -> Vec<Observation> {
+    let mut now = start();
+    let observe = |sight: &Sight| {
+        now = now.plus(Duration::from_secs(sight.0));
+        observation(now, sight)
+    };
+    sights.iter().map(observe).collect()
+}
+
+fn observation(now: Timestamp, sight: &Sight) -> Observation {
+    let (_, replicas, pods, outside, floor, ceiling, frozen, pool) = sight;
     let pods = pods
         .iter()
         .enumerate()
@@ -324,8 +374,7 @@ proptest! {
         sights in prop::collection::vec(sight(), 1..40),
     ) {
         let mut sizer = Sizer::new();
-        for (step, sight) in sights.iter().enumerate() {
-            let seen = observation(step, sight);
+        for (step, seen) in observations(&sights).into_iter().enumerate() {
             let decision = sizer.decide(&intent, &seen);
             let why = || format!("step {step}: {decision:?}\n{intent:?}\n{seen:?}");
             if seen.schedule.frozen {
@@ -362,14 +411,13 @@ proptest! {
     ) {
         let mut sizer = Sizer::new();
         let mut restored: Option<Sizer> = None;
-        for (step, sight) in sights.iter().enumerate() {
+        for (step, seen) in observations(&sights).into_iter().enumerate() {
             if step == at.min(sights.len() - 1) {
                 let text = serde_json::to_string(&sizer).unwrap();
                 let read: Sizer = serde_json::from_str(&text).unwrap();
                 prop_assert_eq!(serde_json::to_string(&read).unwrap(), text);
                 restored = Some(read);
             }
-            let seen = observation(step, sight);
             let decision = sizer.decide(&intent, &seen);
             if let Some(restored) = &mut restored {
                 let again = restored.decide(&intent, &seen);

@@ -2,20 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod world;
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 use rheostat_sizing::{Intent, Learned, Objective, Outcome, Sizer};
-use support::{World, capacity, intent, noise};
-
-const HOUR: usize = 720;
-
-/// Replicas after each step.
-fn run(world: &mut World, steps: usize, rate: impl Fn(usize) -> f64) -> Vec<u32> {
-    (0..steps).map(|step| world.step(rate(step)).replicas).collect()
-}
+use world::{HOUR, World, capacity, intent, noise};
 
 /// Turns from growing to shrinking and back.
 fn turns(counts: &[u32]) -> usize {
@@ -35,7 +28,7 @@ fn mean(counts: &[u32]) -> f64 {
 fn a_constant_load_settles_at_enough_and_not_too_much() {
     for (needed, first) in [(1.0, 4), (3.4, 1), (8.3, 20), (20.2, 4)] {
         let mut world = World::new(intent(), first);
-        let counts = run(&mut world, 6 * HOUR, |_| needed * capacity());
+        let counts = world.run(6 * HOUR, |_| needed * capacity());
         // It may try once in the first hours whether fewer would do.
         let late = &counts[4 * HOUR..];
         let (least, most) = (*late.iter().min().unwrap(), *late.iter().max().unwrap());
@@ -61,7 +54,7 @@ fn a_cap_on_concurrency_settles() {
         ..intent()
     };
     let mut world = World::new(wanted, 5);
-    let counts = run(&mut world, 2 * HOUR, |_| 2.0 * capacity());
+    let counts = world.run(2 * HOUR, |_| 2.0 * capacity());
     let late = &counts[HOUR..];
     assert!(
         late.iter().all(|count| (3..=5).contains(count)),
@@ -82,14 +75,12 @@ fn a_cap_on_concurrency_settles() {
 #[test]
 fn one_absurd_reading_is_forgotten() {
     let mut world = World::new(intent(), 4);
-    run(&mut world, 200, |_| 3.0 * capacity());
-    world.serve(3.0 * capacity());
-    let mut seen = world.seen();
-    let first = seen.pods[0].serving.as_mut().unwrap();
-    first.generation_tokens_mean = Some(rheostat_reading::Count(1e300));
-    let decision = world.sizer.decide(&world.intent, &seen);
-    world.follow(decision.replicas);
-    let counts = run(&mut world, 2 * HOUR, |_| 3.0 * capacity());
+    world.run(200, |_| 3.0 * capacity());
+    let mut absurd = Some(rheostat_reading::Count(1e300));
+    world.step_told(3.0 * capacity(), |first| {
+        first.generation_tokens_mean = absurd.take().or(first.generation_tokens_mean);
+    });
+    let counts = world.run(2 * HOUR, |_| 3.0 * capacity());
     assert!(*counts.last().unwrap() <= 6, "{}", counts.last().unwrap());
     let text = serde_json::to_string(&world.sizer).unwrap();
     assert_eq!(serde_json::from_str::<Sizer>(&text).unwrap(), world.sizer);
@@ -100,7 +91,7 @@ fn steady_noise_does_not_make_it_go_to_and_fro() {
     for seed in 1..=4 {
         for needed in [2.6, 6.5] {
             let mut world = World::new(intent(), 4);
-            let counts = run(&mut world, 6 * HOUR, |step| {
+            let counts = world.run(6 * HOUR, |step| {
                 needed * capacity() * (1.0 + 0.1 * noise(step as u64, seed))
             });
             let late = &counts[2 * HOUR..];
@@ -118,10 +109,10 @@ fn what_never_starts_does_not_make_it_run_away() {
     // At once, and after an hour in which starts did not fail.
     for usual in [0, HOUR] {
         let mut world = World::new(intent(), 2);
-        run(&mut world, usual, |_| 1.5 * capacity());
+        world.run(usual, |_| 1.5 * capacity());
         world.cold_start = None;
         let first = world.replicas;
-        let counts = run(&mut world, HOUR, |_| needed * capacity());
+        let counts = world.run(HOUR, |_| needed * capacity());
         let most = *counts.iter().max().unwrap();
         // The work that comes, and as much again for the queue.
         assert!(f64::from(most) <= 3.0 * needed + 2.0, "{most}");
@@ -136,7 +127,7 @@ fn what_never_starts_does_not_make_it_run_away() {
         assert!(world.replicas >= first, "{} of {first}", world.replicas);
         // Nothing is added while more are overdue than serve, whatever comes.
         let stuck = world.replicas;
-        run(&mut world, HOUR / 4, |_| 2.0 * needed * capacity());
+        world.run(HOUR / 4, |_| 2.0 * needed * capacity());
         assert_eq!(world.replicas, stuck);
     }
 }
@@ -151,22 +142,22 @@ fn idle_goes_to_zero_and_the_first_request_comes_back() {
         },
         3,
     );
-    run(&mut world, 60, |_| 1.5 * capacity());
+    world.run(60, |_| 1.5 * capacity());
     assert!(world.replicas > 0);
-    run(&mut world, 100, |_| 0.0);
+    world.run(100, |_| 0.0);
     let early = world.step(0.0);
     assert!(
         early.active && early.replicas > 0,
         "not before ten minutes: {early:?}"
     );
-    run(&mut world, HOUR, |_| 0.0);
+    world.run(HOUR, |_| 0.0);
     assert_eq!(world.replicas, 0);
     let quiet = world.step(0.0);
     assert!(!quiet.active);
     assert_eq!(quiet.outcome, Outcome::AtZero);
     let woken = world.step(2.0);
     assert!(woken.active && woken.replicas >= 1, "{woken:?}");
-    let counts = run(&mut world, 60, |_| 2.0);
+    let counts = world.run(60, |_| 2.0);
     assert!(counts.iter().all(|count| *count >= 1));
     assert!(world.waiting() < 1.0, "{}", world.waiting());
 }
@@ -174,7 +165,7 @@ fn idle_goes_to_zero_and_the_first_request_comes_back() {
 #[test]
 fn what_was_learned_survives_a_restart() {
     let mut world = World::new(intent(), 4);
-    run(&mut world, 6 * HOUR, |step| {
+    world.run(6 * HOUR, |step| {
         5.3 * capacity() * (1.0 + 0.15 * noise(step as u64, 1))
     });
     let before = world.step(5.3 * capacity());
@@ -215,7 +206,7 @@ fn a_utilisation_settles() {
             ..intent()
         };
         let mut world = World::new(wanted, first);
-        let counts = run(&mut world, 5 * HOUR, |_| 2.0 * capacity());
+        let counts = world.run(5 * HOUR, |_| 2.0 * capacity());
         // GPUs' busy time falls by less than replicas are added: it tries one less a few times, ever more seldom.
         let late = &counts[4 * HOUR..];
         let (least, most) = (*late.iter().min().unwrap(), *late.iter().max().unwrap());
@@ -234,7 +225,7 @@ fn arrivals_at_random_leave_the_count_alone() {
     for seed in 1..=3 {
         for needed in [1.6, 4.5] {
             let mut world = World::new(intent(), 4);
-            let counts = run(&mut world, 8 * HOUR, |step| {
+            let counts = world.run(8 * HOUR, |step| {
                 // The normal distribution that is near a Poisson one of so many requests, from twelve uniforms.
                 let mean = needed * capacity() * 5.0;
                 let normal: f64 = (0..12).map(|one| noise(step as u64 * 12 + one, seed) / 2.0).sum();
@@ -261,9 +252,9 @@ fn a_first_jump_asks_for_what_it_takes_and_for_more_where_more_comes() {
     let mut before = 0;
     for needed in [2.0, 4.0, 8.0, 16.0] {
         let mut world = World::new(intent(), 1);
-        let quiet = run(&mut world, HOUR / 3, |_| 0.05 * capacity());
+        let quiet = world.run(HOUR / 3, |_| 0.05 * capacity());
         assert_eq!(*quiet.last().unwrap(), 1);
-        let counts = run(&mut world, HOUR / 2, |_| needed * capacity());
+        let counts = world.run(HOUR / 2, |_| needed * capacity());
         let most = *counts.iter().max().unwrap();
         assert!(
             f64::from(most) <= 2.0 * needed + 3.0,
@@ -311,8 +302,8 @@ fn back_from_zero_it_is_as_many_as_what_waits_takes() {
             },
             3,
         );
-        run(&mut world, HOUR, |_| 2.0 * capacity());
-        run(&mut world, HOUR, |_| 0.0);
+        world.run(HOUR, |_| 2.0 * capacity());
+        world.run(HOUR, |_| 0.0);
         assert_eq!(world.replicas, 0);
         // A step is five seconds.
         world.step(waiting / 5.0).replicas
@@ -328,7 +319,7 @@ fn back_from_zero_it_is_as_many_as_what_waits_takes() {
 fn with_more_requests(needed: f64, more: f64, swing: f64, seed: u64) -> (f64, f64) {
     let of = |factor: f64| {
         let mut world = World::new(intent(), 5);
-        let counts = run(&mut world, HOUR, |step| {
+        let counts = world.run(HOUR, |step| {
             let wave = 1.0 + swing * (step as f64 / 120.0).sin() + 0.05 * noise(step as u64, seed);
             factor * needed * capacity() * wave
         });

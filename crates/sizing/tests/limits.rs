@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod world;
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use rheostat_sizing::{
     Amount, Budget, Change, Intent, Latency, Milestones, Objective, Observation, Outcome, Period, RateLimit,
     Replica, Schedule, Serving, Sizer, Stage, StepKind, WhenReached,
 };
-use support::{STEP, World, capacity, intent, start};
+use world::{STEP, World, capacity, intent, start};
 
 fn limited(limit: impl FnOnce(&mut Intent)) -> Intent {
     let mut intent = intent();
@@ -69,9 +69,7 @@ fn a_part_of_the_replicas_is_rounded_up() {
     let mut world = World::new(wanted, 2);
     let decision = world.step(40.0 * capacity());
     assert!(decision.replicas <= 3);
-    for _ in 0..300 {
-        world.step(30.0 * capacity());
-    }
+    world.run(300, |_| 30.0 * capacity());
     assert!(world.replicas > 20, "{}", world.replicas);
 }
 
@@ -162,9 +160,7 @@ fn power_binds_by_what_is_drawn_or_else_by_the_data_sheet() {
     }
     assert_eq!((drawn.replicas, unknown.replicas), (8, 5));
     unknown.power = Some(Watts(500.0));
-    for _ in 0..100 {
-        unknown.step(30.0 * capacity());
-    }
+    unknown.run(100, |_| 30.0 * capacity());
     assert_eq!(unknown.replicas, 8, "what is drawn counts once it is known");
 }
 
@@ -172,10 +168,8 @@ fn power_binds_by_what_is_drawn_or_else_by_the_data_sheet() {
 fn a_pool_binds_and_says_so() {
     let mut world = World::new(intent(), 2);
     world.pool = Some(4);
-    let mut decision = world.step(20.0 * capacity());
-    for _ in 0..100 {
-        decision = world.step(20.0 * capacity());
-    }
+    world.run(100, |_| 20.0 * capacity());
+    let decision = world.step(20.0 * capacity());
     assert_eq!(decision.replicas, 4);
     assert!(decision.steps.iter().any(|step| step.kind == StepKind::Pool));
 }
@@ -189,9 +183,7 @@ fn a_floor_holds_without_load_and_a_ceiling_under_any() {
         frozen: false,
     };
     assert_eq!(world.step(0.1).replicas, 7);
-    for _ in 0..100 {
-        world.step(20.0 * capacity());
-    }
+    world.run(100, |_| 20.0 * capacity());
     assert_eq!(world.replicas, 9);
 }
 

@@ -13,6 +13,8 @@ use rheostat_sizing::{
 
 /// Time between two looks.
 pub(crate) const STEP: Duration = Duration::from_secs(5);
+/// Looks in an hour.
+pub(crate) const HOUR: usize = 720;
 
 /// Tokens of a prompt and of an answer.
 const PROMPT: f64 = 800.0;
@@ -130,15 +132,29 @@ impl World {
 
     /// A step passes in which `rate` requests a second come; then it is decided, and done.
     pub(crate) fn step(&mut self, rate: f64) -> Decision {
+        self.step_told(rate, |_| ())
+    }
+
+    /// Such steps; the replicas after each.
+    pub(crate) fn run(&mut self, steps: usize, rate: impl Fn(usize) -> f64) -> Vec<u32> {
+        (0..steps).map(|step| self.step(rate(step)).replicas).collect()
+    }
+
+    /// A step in which each engine tells what `told` makes of the truth.
+    pub(crate) fn step_told(&mut self, rate: f64, told: impl FnMut(&mut Serving)) -> Decision {
         self.serve(rate);
-        let seen = self.seen();
+        let mut seen = self.seen();
+        seen.pods
+            .iter_mut()
+            .filter_map(|pod| pod.serving.as_mut())
+            .for_each(told);
         let decision = self.sizer.decide(&self.intent, &seen);
         self.follow(decision.replicas);
         decision
     }
 
     /// A step passes.
-    pub(crate) fn serve(&mut self, rate: f64) {
+    fn serve(&mut self, rate: f64) {
         let seconds = STEP.as_secs_f64();
         self.now = self.now.plus(STEP);
         for pod in &mut self.pods {
@@ -243,7 +259,7 @@ impl World {
     }
 
     /// Makes the replicas `replicas`: the youngest go first.
-    pub(crate) fn follow(&mut self, replicas: u32) {
+    fn follow(&mut self, replicas: u32) {
         self.replicas = replicas;
         while self.pods.len() > replicas as usize {
             let last = self

@@ -71,21 +71,6 @@ fn a_cap_on_concurrency_settles() {
     );
 }
 
-/// One number that no engine can have neither sizes the fleet nor stays in the state.
-#[test]
-fn one_absurd_reading_is_forgotten() {
-    let mut world = World::new(intent(), 4);
-    world.run(200, |_| 3.0 * capacity());
-    let mut absurd = Some(rheostat_reading::Count(1e300));
-    world.step_told(3.0 * capacity(), |first| {
-        first.generation_tokens_mean = absurd.take().or(first.generation_tokens_mean);
-    });
-    let counts = world.run(2 * HOUR, |_| 3.0 * capacity());
-    assert!(*counts.last().unwrap() <= 6, "{}", counts.last().unwrap());
-    let text = serde_json::to_string(&world.sizer).unwrap();
-    assert_eq!(serde_json::from_str::<Sizer>(&text).unwrap(), world.sizer);
-}
-
 #[test]
 fn steady_noise_does_not_make_it_go_to_and_fro() {
     for seed in 1..=4 {
@@ -197,6 +182,26 @@ fn what_was_learned_survives_a_restart() {
     );
 }
 
+#[test]
+fn what_was_learned_counts_at_zero_too() {
+    let wanted = Intent {
+        min_replicas: 0,
+        scale_to_zero_after: Some(Duration::from_secs(300)),
+        ..intent()
+    };
+    let mut world = World::new(wanted, 2);
+    world.run(2 * HOUR, |_| 1.25 * capacity());
+    let learned = world.step(1.25 * capacity()).figures;
+    world.run(HOUR, |_| 0.0);
+    let at_zero = world.step(0.0);
+    assert_eq!(at_zero.replicas, 0);
+    let (before, after) = (learned.capacity.unwrap().0, at_zero.figures.capacity.unwrap().0);
+    assert!(
+        (after / before - 1.0).abs() < 0.2,
+        "{before} and then {after} requests a second"
+    );
+}
+
 /// GPUs' busy time says less than requests do, and is all that some engines have.
 #[test]
 fn a_utilisation_settles() {
@@ -266,27 +271,6 @@ fn a_first_jump_asks_for_what_it_takes_and_for_more_where_more_comes() {
         );
         assert!(f64::from(*counts.last().unwrap()) >= 0.85 * needed);
         before = most;
-    }
-}
-
-#[test]
-fn what_is_not_known_is_not_idle() {
-    let mut world = World::new(
-        Intent {
-            min_replicas: 0,
-            scale_to_zero_after: Some(Duration::ZERO),
-            ..intent()
-        },
-        3,
-    );
-    world.known = false;
-    for _ in 0..100 {
-        let decision = world.step(1.0);
-        assert!(
-            matches!(decision.outcome, Outcome::Unknown { .. }),
-            "{decision:?}"
-        );
-        assert!(decision.active && decision.replicas == 3, "{decision:?}");
     }
 }
 

@@ -166,6 +166,17 @@ fn what_was_learned_survives_a_restart() {
     let mut forgetful = world.clone();
     forgetful.sizer = Sizer::new();
     let (after, anew) = (restarted.step(5.3 * capacity()), forgetful.step(5.3 * capacity()));
+    world.step(5.3 * capacity());
+    for part in ["residuals", "costs", "lateness", "price"] {
+        let [on, inherited, nothing] =
+            [&world, &restarted, &forgetful].map(|world| numbers(&world.sizer.learned(), part));
+        let apart = |some: &[f64]| {
+            let differences = some.iter().zip(&on).map(|(some, on)| (some - on).abs());
+            differences.sum::<f64>() / on.iter().map(|on| on.abs()).sum::<f64>()
+        };
+        assert!(apart(&inherited) < 0.02, "{part}: {}", apart(&inherited));
+        assert!(apart(&nothing) > 0.2, "{part}: {}", apart(&nothing));
+    }
     let sure = |decision: &rheostat_sizing::Decision| decision.figures.confidence.unwrap().0;
     assert!(
         (sure(&after) - sure(&before)).abs() < 0.05,
@@ -180,6 +191,20 @@ fn what_was_learned_survives_a_restart() {
         after.replicas,
         before.replicas
     );
+}
+
+/// All numbers of a part of what was learned, in their order.
+fn numbers(learned: &Learned, part: &str) -> Vec<f64> {
+    fn collect(value: &serde_json::Value, found: &mut Vec<f64>) {
+        match value {
+            serde_json::Value::Array(values) => values.iter().for_each(|value| collect(value, found)),
+            serde_json::Value::Object(fields) => fields.values().for_each(|value| collect(value, found)),
+            other => found.extend(other.as_f64()),
+        }
+    }
+    let mut found = Vec::new();
+    collect(&serde_json::to_value(learned).unwrap()[part], &mut found);
+    found
 }
 
 #[test]

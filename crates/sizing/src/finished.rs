@@ -16,11 +16,11 @@ use crate::observation::{Observation, Replica, Serving};
 pub(crate) struct Finished {
     /// Requests per second of each pod over the common window, when it was last known.
     each: BTreeMap<Arc<str>, f64>,
-    /// Of pods that are gone, as long as the window reaches back to them.
-    gone: Vec<Gone>,
+    /// Of each pod that is not ready any more, as long as the window reaches back to when it was.
+    gone: BTreeMap<Arc<str>, Gone>,
 }
 
-/// What pods finished before they left.
+/// What a pod finished before it left.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Gone {
     /// Requests per second over the window.
@@ -47,17 +47,21 @@ impl Finished {
         let rate: f64 = told.values().sum();
         each.extend(told);
         self.each = each;
-        self.gone.push(Gone {
-            rate: left.values().sum(),
-            since: 0.0,
-            window,
-        });
-        for gone in &mut self.gone {
+        let left = left.into_iter().filter(|(_, rate)| *rate > 0.0);
+        self.gone.extend(left.map(|(name, rate)| {
+            let gone = Gone {
+                rate,
+                since: 0.0,
+                window,
+            };
+            (name, gone)
+        }));
+        // One that is ready again tells of it itself.
+        self.gone.retain(|name, gone| {
             gone.since += seconds;
-        }
-        self.gone
-            .retain(|gone| gone.rate > 0.0 && gone.since < gone.window);
-        let gone = self.gone.iter();
+            gone.since < gone.window && !ready.contains(&**name)
+        });
+        let gone = self.gone.values();
         rate + gone
             .map(|gone| gone.rate * (1.0 - gone.since / gone.window))
             .sum::<f64>()
@@ -207,6 +211,21 @@ mod tests {
         (0..20).for_each(|_| assert_near(fleet.step(18.0), 18.0));
         assert!(fleet.finished.gone.is_empty(), "{:?}", fleet.finished);
         assert_eq!(fleet.finished.each.len(), 3);
+    }
+
+    #[test]
+    fn a_pod_that_is_ready_by_turns_does_not_count_again_each_time() {
+        let mut fleet = Fleet::default();
+        fleet.set(0, 3);
+        (0..20).for_each(|_| assert_near(fleet.step(9.0), 9.0));
+        let away = fleet.pods[2].clone();
+        for _ in 0..6 {
+            fleet.set(0, 2);
+            assert_near(fleet.step(6.0), 9.0 - 3.0 * STEP as f64 / WINDOW as f64);
+            // It went on meanwhile.
+            fleet.pods.push(away.clone());
+            assert_near(fleet.step(9.0), 9.0);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rheostat_engines::{EngineReport, Sleep};
 use rheostat_fleet::FleetView;
 use rheostat_policy::{DeviceInput, EngineNeeds, Needs, PodInput, PodState};
 use rheostat_reading::{Count, EngineQuantity, PerSecond, Quantity, Ratio, Seconds, Timestamp, Watts};
-use rheostat_sizing::{Latency, Milestones, NEW, Replica, Serving, Stage};
+use rheostat_sizing::{Latency, Milestones, Replica, Serving, Stage};
 
 use crate::join;
 
@@ -90,11 +90,10 @@ fn replica(
         PodState::NotReady if was_ready => Stage::Unready,
         PodState::NotReady => Stage::Starting,
     };
-    let is_new = first.is_none_or(|first| now.since(first) < NEW);
     let devices = input.devices.as_deref().unwrap_or_default();
     // Only a pod that serves tells something by what its GPUs do.
     let devices_of = |quantity| number(devices, quantity, needs, now).filter(|_| stage == Stage::Ready);
-    Replica {
+    let mut replica = Replica {
         name: Arc::clone(&input.name),
         hardware: match devices.first() {
             Some(device) => Arc::clone(&device.model),
@@ -107,13 +106,15 @@ fn replica(
             started: pod.started_at,
             ready: first,
         },
-        serving: fresh(input, needs, now)
-            .filter(|_| stage == Stage::Ready)
-            .and_then(|(report, engine)| serving(report, engine, now, is_new)),
+        serving: None,
         gpu_utilization: devices_of(Quantity::Utilization)
             .map(|numbers| Ratio(numbers.into_iter().fold(0.0, f64::max))),
         power: devices_of(Quantity::Power).map(|numbers| Watts(numbers.into_iter().sum())),
+    };
+    if let (Some((report, engine)), Stage::Ready) = (fresh(input, needs, now), stage) {
+        replica.serving = serving(report, engine, now, replica.is_new(now));
     }
+    replica
 }
 
 /// `quantity` of each device. One device that was not read makes the pod unread: it may be the busy one.

@@ -75,15 +75,6 @@ const LENGTHS_WEIGHT: f64 = 0.02;
 /// Readings older than this are nothing that is known: three scrapes were missed.
 const FRESH: Duration = Duration::from_secs(15);
 
-/// How long a pod is new after it became ready: as long as it takes until its engine was scraped for the 20 s that a
-/// rate has to cover, and some seconds to find it. Were it taken to be as busy as the others while it is not known,
-/// the pods that a queue called for would each look as if they had that queue, too.
-pub const NEW: Duration = Duration::from_secs(30);
-
-fn is_new(pod: &Replica, now: Timestamp) -> bool {
-    now.since(pod.milestones.ready.unwrap_or(pod.created)) < NEW
-}
-
 impl Demand {
     /// Takes what is seen now, `seconds` after the step before.
     pub(crate) fn pass(&mut self, seen: &Observation, seconds: f64, objective: &Objective) -> Seen {
@@ -96,7 +87,7 @@ impl Demand {
             // A pod that is new has finished next to nothing.
             let tells = !matches!(objective, Objective::Slo(_))
                 || serving.request_rate.is_some()
-                || is_new(pod, seen.now);
+                || pod.is_new(seen.now);
             serving.in_flight().filter(|_| tells).map(|_| serving)
         };
         let serving: Vec<(&Replica, Serving)> = ready
@@ -105,7 +96,7 @@ impl Demand {
             .collect();
         let unread = ready
             .iter()
-            .filter(|pod| current(pod).is_none() && !is_new(pod, seen.now))
+            .filter(|pod| current(pod).is_none() && !pod.is_new(seen.now))
             .count();
         // A pod that is not known is as busy as the others; one that is new has no more than has just come.
         let scale = if serving.is_empty() {
@@ -312,13 +303,14 @@ fn part_kept(serving: &Serving, slo: &Slo) -> Option<f64> {
 const ITL_SPREAD: f64 = 0.3;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use rheostat_reading::{Count, PerSecond};
 
     use super::*;
     use crate::observation::{Milestones, Schedule};
 
-    fn pod(name: &str, waiting: f64, rate: f64) -> (Replica, Serving) {
+    /// A ready pod with so many requests waiting that finishes `rate` a second.
+    pub(crate) fn pod(name: &str, waiting: f64, rate: f64) -> (Replica, Serving) {
         let serving = Serving {
             taken_at: Timestamp::default(),
             window: Duration::from_secs(60),

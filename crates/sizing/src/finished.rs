@@ -84,8 +84,7 @@ pub(crate) fn of_pod(pod: &Replica, serving: &Serving, now: Timestamp, window: f
     let Some(rate) = serving.request_rate else {
         return 0.0;
     };
-    let served = now.since(pod.milestones.ready.unwrap_or(pod.created));
-    let served = served.max(serving.window).as_secs_f64();
+    let served = pod.served(now).max(serving.window).as_secs_f64();
     rate.0 * (served / window.max(1e-9)).min(1.0)
 }
 
@@ -93,10 +92,9 @@ pub(crate) fn of_pod(pod: &Replica, serving: &Serving, now: Timestamp, window: f
 mod tests {
     use std::time::Duration;
 
-    use rheostat_reading::{Count, PerSecond};
-
     use super::*;
-    use crate::observation::{Milestones, Schedule, Stage};
+    use crate::demand::tests::pod;
+    use crate::observation::Schedule;
 
     const STEP: u64 = 5;
     const WINDOW: u64 = 60;
@@ -132,19 +130,13 @@ mod tests {
                 counted.push(each * STEP as f64);
                 let watched = self.watched.unwrap_or(WINDOW).min(self.now - *since);
                 let last = counted.iter().rev().take((watched / STEP) as usize);
-                replicas.push(Replica {
-                    name: Arc::clone(name),
-                    hardware: "".into(),
-                    created: at(*since),
-                    stage: Stage::Ready,
-                    milestones: Milestones {
-                        ready: Some(at(*since)),
-                        ..Milestones::default()
-                    },
-                    serving: Some(serving(at(self.now), watched, last.sum::<f64>() / watched as f64)),
-                    gpu_utilization: None,
-                    power: None,
+                let (mut replica, serving) = pod(name, 0.0, last.sum::<f64>() / watched as f64);
+                replica.milestones.ready = Some(at(*since));
+                replica.serving = Some(Serving {
+                    window: Duration::from_secs(watched),
+                    ..serving
                 });
+                replicas.push(replica);
             }
             let seen = Observation {
                 now: at(self.now),
@@ -162,28 +154,6 @@ mod tests {
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_unix_nanos((1_000_000 + seconds) * 1_000_000_000)
-    }
-
-    fn serving(taken_at: Timestamp, window: u64, rate: f64) -> Serving {
-        Serving {
-            taken_at,
-            window: Duration::from_secs(window),
-            waiting: Some(Count(0.0)),
-            running: Some(Count(1.0)),
-            kv_cache_usage: None,
-            kv_tokens: None,
-            max_sequences: None,
-            request_rate: Some(PerSecond(rate)),
-            prompt_token_rate: None,
-            generation_token_rate: None,
-            prompt_tokens_mean: None,
-            generation_tokens_mean: None,
-            preemption_rate: None,
-            ttft: None,
-            itl: None,
-            tpot: None,
-            e2e: None,
-        }
     }
 
     fn assert_near(told: f64, is: f64) {

@@ -33,7 +33,6 @@ pub use capacity::Capacity;
 pub use cold_start::{ColdStart, StageTime, StartStage};
 pub use cost::{CostModel, Lengths};
 pub use decision::{Decision, Figures, Outcome, Step, StepKind};
-pub use demand::NEW;
 pub use intent::{
     Amount, Budget, Change, Intent, Limits, Objective, Part, Period, RateLimit, ReplicaShape, Role, Slo,
     WhenReached,

@@ -61,6 +61,25 @@ pub struct Replica {
     pub power: Option<rheostat_reading::Watts>,
 }
 
+/// How long a pod is new after it became ready: as long as it takes until its engine was scraped for the 20 s that a
+/// rate has to cover, and some seconds to find it. Were it taken to be as busy as the others while it is not known,
+/// the pods that a queue called for would each look as if they had that queue, too.
+const NEW: Duration = Duration::from_secs(30);
+
+impl Replica {
+    /// For how long it has served, as far as is known at `now`.
+    #[must_use]
+    pub fn served(&self, now: Timestamp) -> Duration {
+        now.since(self.milestones.ready.unwrap_or(self.created))
+    }
+
+    /// Whether it serves for so short a time that it cannot have been read for long.
+    #[must_use]
+    pub fn is_new(&self, now: Timestamp) -> bool {
+        self.served(now) < NEW
+    }
+}
+
 /// How far a pod has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

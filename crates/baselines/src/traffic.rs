@@ -65,5 +65,5 @@ pub(crate) fn in_flight(observation: &Observation) -> f64 {
         .filter_map(|pod| pod.serving.as_ref()?.in_flight())
         .map(|count| count.0)
         .sum();
-    inside + observation.queued_outside.map_or(0.0, |count| count.0)
+    inside + observation.queued_outside.count().map_or(0.0, |count| count.0)
 }

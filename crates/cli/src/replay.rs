@@ -132,7 +132,7 @@ mod tests {
 
     use rheostat_decisions::DecisionLog;
     use rheostat_reading::Timestamp;
-    use rheostat_sizing::{Observation, Schedule, Sizer};
+    use rheostat_sizing::{Observation, QueuedOutside, Schedule, Sizer};
 
     use super::*;
 
@@ -157,7 +157,7 @@ mod tests {
                     now: Timestamp::from_unix_nanos(1_780_000_000_000_000_000 + 5_000_000_000 * step),
                     replicas: 3,
                     pods: Vec::new(),
-                    queued_outside: None,
+                    queued_outside: QueuedOutside::Untold,
                     schedule: Schedule::default(),
                     pool: None,
                     partner: None,

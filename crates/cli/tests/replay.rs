@@ -11,7 +11,7 @@ use std::time::Duration;
 use rheostat_crd::{Policy, Surroundings};
 use rheostat_decisions::DecisionLog;
 use rheostat_reading::{Ratio, Timestamp};
-use rheostat_sizing::{Milestones, Observation, Replica, Schedule, Sizer, Stage};
+use rheostat_sizing::{Milestones, Observation, QueuedOutside, Replica, Schedule, Sizer, Stage};
 
 /// An hour of a workload whose load goes up and down, as a scaler logs it: each count that is decided is there
 /// a moment later.
@@ -43,7 +43,7 @@ fn log(directory: &Path) {
             now,
             replicas,
             pods: (0..replicas).map(pod).collect(),
-            queued_outside: None,
+            queued_outside: QueuedOutside::Untold,
             schedule: Schedule::default(),
             pool: None,
             partner: None,

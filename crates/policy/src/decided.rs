@@ -1,5 +1,8 @@
 use std::sync::Arc;
 
+use rheostat_reading::Absent;
+
+use crate::evaluate_workload::workload_results;
 use crate::hpa::value_for;
 use crate::{Activity, Coverage, Evaluation, Input, MetricType, Outcome, PodResult, PodState, Step, Trigger};
 
@@ -13,6 +16,29 @@ pub struct Decided {
     /// Why too little is known for fewer replicas, where it is.
     pub unknown: Option<Arc<str>>,
 }
+
+/// How many requests wait in front of the workload of a trigger that names a policy, as far as the trigger says who
+/// tells; `None` where it does not.
+///
+/// # Errors
+///
+/// Why it is not known: who should tell was not asked yet, failed, or said something that is no number of requests.
+#[must_use]
+pub fn queued_outside(trigger: &Trigger, input: &Input<'_>) -> Option<Result<f64, Absent>> {
+    let told = workload_results(trigger, input).into_iter().next()?.number;
+    Some(
+        told.and_then(|number| match (0.0..=MOST_QUEUED).contains(&number) {
+            true => Ok(number),
+            false => Err(Absent::Failed(format!(
+                "{number} is no number of requests; allowed: 0 to {MOST_QUEUED}"
+            ))),
+        }),
+    )
+}
+
+/// No gateway holds more requests than this: each takes a connection. A higher bound would let a wrong query, such as
+/// one that counts bytes, size a fleet.
+const MOST_QUEUED: f64 = 1e6;
 
 /// What is made of a policy's decision: the value of which the HPA makes that many replicas.
 ///
@@ -89,7 +115,7 @@ pub fn evaluate_decided(
         target: trigger.target(),
         replicas: input.replicas,
         pods,
-        workload: Vec::new(),
+        workload: workload_results(trigger, input),
         load_values: Vec::new(),
         activation_values: Vec::new(),
         undecided: unknown.cloned(),

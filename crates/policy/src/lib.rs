@@ -49,7 +49,7 @@ mod trigger_error;
 
 pub use answer::{Answer, AnswerSettings, Basis, ErrorKind, Gap, Memory};
 pub use cron::{Cron, CronError};
-pub use decided::{Decided, evaluate_decided};
+pub use decided::{Decided, evaluate_decided, queued_outside};
 pub use duration::parse_duration;
 pub use engine_selection::{EnginePort, EngineScheme, EngineSelection, EngineSource, ObjectKey};
 pub use engine_signal::{EngineSignal, Quantile};

@@ -7,14 +7,20 @@ use crate::key::{Key, KeyOrigin};
 use crate::parse::{MINUTE, Parser, invalid};
 use crate::parse_engine::KEYS as ENGINE_KEYS;
 use crate::parse_signal::is_name;
-use crate::{EngineNeeds, Load, Needs, Signal, SignalUnit, Trigger, TriggerError};
+use crate::{
+    EngineNeeds, Load, MAIN_SIGNAL, Needs, Quantile, Signal, SignalUnit, Source, Trigger, TriggerError,
+};
 
-/// What a trigger may say beside the policy and the engine's keys: how long to trust what.
+/// What a trigger may say beside the policy, the engine's keys and those of [`QUEUE`]: how long to trust what.
 const BESIDE: [&str; 4] = ["policy", "staleAfter", "grace", "idlePeriod"];
+
+/// Who is asked how many requests wait in front of the workload, where no engine can tell.
+const QUEUE: [&str; 5] = ["prometheus", "query", "onEmpty", "onNaN", "onMany"];
 
 /// Why everything else is refused.
 const NOT_BESIDE: &str = "the policy says what to scale by and what binds; beside policy a trigger takes \
-     staleAfter, grace, idlePeriod and the keys that say which engine is asked and how";
+     staleAfter, grace, idlePeriod, the keys that say which engine is asked and how, and prometheus, query, onEmpty, \
+     onNaN and onMany for the requests that wait in front of the workload";
 
 /// Towards KEDA.
 const METRIC_NAME: &str = "rheostat-policy";
@@ -60,7 +66,11 @@ impl Parser<'_> {
     pub(crate) fn policy(&mut self, name: &str) -> Result<Trigger, TriggerError> {
         for key in self.metadata.keys() {
             let keda = Key::find(key).is_some_and(|known| known.origin == KeyOrigin::Keda);
-            if !keda && !BESIDE.contains(&key.as_str()) && !ENGINE_KEYS.contains(&key.as_str()) {
+            if !keda
+                && ![&BESIDE[..], &QUEUE, &ENGINE_KEYS]
+                    .concat()
+                    .contains(&key.as_str())
+            {
                 return Err(TriggerError::RefusedKey {
                     key: key.clone(),
                     reason: NOT_BESIDE,
@@ -81,7 +91,16 @@ impl Parser<'_> {
                 format!("{stale_after:?} is less than two scrapes take, {least:?}: one that is late makes the engine unread"),
             );
         }
+        let queue = match QUEUE.iter().any(|key| self.get(key).is_some()) {
+            true => Some(self.named_signal(MAIN_SIGNAL, Signal::Prometheus, Quantile::Mean)?),
+            false => None,
+        };
+        let outside = queue.iter().filter_map(|queue| match &queue.source {
+            Source::Outside(source) => Some(source.clone()),
+            _ => None,
+        });
         let needs = Needs {
+            outside: outside.collect(),
             gpu: vec![Quantity::Utilization, Quantity::Power],
             gpu_stale_after: stale_after
                 .unwrap_or_else(|| Signal::Gpu(Quantity::Utilization).default_stale_after(DEFAULT_PERIOD)),
@@ -93,7 +112,7 @@ impl Parser<'_> {
             ..Needs::default()
         };
         Ok(Trigger {
-            signals: Vec::new(),
+            signals: queue.into_iter().collect(),
             load: Load::Policy(name.to_owned()),
             unit: SignalUnit::Replicas,
             target: 1.0,

@@ -17,9 +17,9 @@ use common::{parse, trigger};
 use proptest::prelude::*;
 use rheostat_policy::{
     Answer, Decided, Input, Memory, MetricType, Outcome, PodInput, PodState, Unseen, evaluate_decided,
-    hpa_desired,
+    hpa_desired, queued_outside,
 };
-use rheostat_reading::Timestamp;
+use rheostat_reading::{Absent, Amount, Observed, Quality, Reading, Timestamp, Unit};
 
 fn pods(ready: u32, not_ready: u32) -> Vec<PodInput> {
     let pod = |place: u32, state| PodInput {
@@ -126,6 +126,73 @@ fn a_policy_takes_the_engines_keys_and_nothing_that_it_says_itself() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("policy: NAME"), "{error}");
+}
+
+#[test]
+fn a_policy_is_told_by_a_query_what_waits_in_front_of_the_workload() {
+    let alone = trigger(&[("policy", "chat")]);
+    let pods = pods(0, 0);
+    assert_eq!(queued_outside(&alone, &input(0, &pods)), None, "nobody is asked");
+    let asked = trigger(&[
+        ("policy", "chat"),
+        ("prometheus", "main"),
+        ("query", "sum(waiting)"),
+        ("onEmpty", "zero"),
+    ]);
+    assert_eq!(asked.needs().outside.len(), 1);
+    assert_ne!(asked.canonical(), alone.canonical());
+    let told = |outside: &[Observed]| {
+        let input = Input {
+            outside,
+            ..input(0, &pods)
+        };
+        queued_outside(&asked, &input).expect("somebody is asked")
+    };
+    let number = |number: f64, second: u64| {
+        Ok(Reading {
+            amount: Amount::new(number, Unit::Count).unwrap(),
+            at: Timestamp::from_unix_nanos(second * 1_000_000_000),
+            window: Duration::ZERO,
+            quality: Quality::Measured,
+        })
+    };
+    assert_eq!(told(&[number(12.0, 1)]), Ok(12.0));
+    assert_eq!(told(&[]), Err(Absent::NotYet));
+    assert_eq!(
+        told(&[Err(Absent::Failed("down".into()))]),
+        Err(Absent::Failed("down".into()))
+    );
+    for wrong in [-1.0, 2e9] {
+        let error = told(&[number(wrong, 1)]).unwrap_err().to_string();
+        assert!(
+            error.contains("no number of requests") && error.contains("0 to"),
+            "{error}"
+        );
+    }
+    let late = Input {
+        now: Timestamp::from_unix_nanos(100_000_000_000),
+        outside: &[number(12.0, 1)],
+        ..input(0, &pods)
+    };
+    assert_eq!(
+        queued_outside(&asked, &late),
+        Some(Err(Absent::Stale(Duration::from_secs(99)))),
+        "an old number is none"
+    );
+    for (keys, part) in [
+        (&[("query", "sum(waiting)")][..], "prometheus"),
+        (&[("prometheus", "main")][..], "query"),
+        (
+            &[("prometheus", "main"), ("query", "x"), ("onEmpty", "nothing")][..],
+            "onEmpty",
+        ),
+        (&[("onMany", "sum")][..], "prometheus"),
+        (&[("queue", "main")][..], "queue"),
+    ] {
+        let keys: Vec<_> = [("policy", "chat")].iter().chain(keys).copied().collect();
+        let error = parse(&keys).unwrap_err().to_string();
+        assert!(error.contains(part), "{keys:?}: {error}");
+    }
 }
 
 #[test]

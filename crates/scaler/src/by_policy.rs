@@ -7,7 +7,7 @@ use rheostat_crd::{Policy, PolicyError};
 use rheostat_decisions::DecisionLog;
 use rheostat_policy::{Decided, ErrorKind, MetricType, Needs, PodInput};
 use rheostat_reading::Timestamp;
-use rheostat_sizing::{Decision, Objective, Outcome};
+use rheostat_sizing::{Decision, Objective, Outcome, QueuedOutside};
 use rheostat_steward::Leadership;
 
 use crate::decider::{Decider, Last, Look};
@@ -53,6 +53,8 @@ pub(crate) struct Scene<'a> {
     /// `spec.replicas` of the scale target.
     pub(crate) replicas: u32,
     pub(crate) pods: &'a [PodInput],
+    /// Requests that wait in front of it.
+    pub(crate) queued_outside: QueuedOutside,
     pub(crate) needs: &'a Needs,
 }
 
@@ -145,6 +147,7 @@ impl ByPolicy {
             workload: scene.workload,
             replicas: scene.replicas,
             pods: scene.pods,
+            queued_outside: &scene.queued_outside,
             needs: scene.needs,
             fleet: sources.fleet,
             policy,

@@ -10,7 +10,7 @@ use rheostat_decisions::DecisionLog;
 use rheostat_fleet::FleetView;
 use rheostat_policy::{Needs, PodInput};
 use rheostat_reading::Timestamp;
-use rheostat_sizing::{Decision, Intent, Learned, Observation, Schedule, Sizer};
+use rheostat_sizing::{Decision, Intent, Learned, Observation, QueuedOutside, Schedule, Sizer};
 use rheostat_steward::decode_learned;
 
 use crate::observe::{self, FirstReady};
@@ -57,6 +57,8 @@ pub(crate) struct Look<'a> {
     /// `spec.replicas` of the scale target.
     pub(crate) replicas: u32,
     pub(crate) pods: &'a [PodInput],
+    /// Requests that wait in front of the workload.
+    pub(crate) queued_outside: &'a QueuedOutside,
     pub(crate) needs: &'a Needs,
     pub(crate) fleet: &'a FleetView,
     pub(crate) policy: &'a Policy,
@@ -145,6 +147,8 @@ impl Decider {
                 || last.schedule != schedule
                 || *last.intent != intent
                 || last.allotment != allotment && last.is_bound_by(allotment)
+                // Who waits for a workload that is at zero is not left to wait for the next step, too.
+                || look.replicas == 0 && !last.decision.active && look.queued_outside.is_any()
         });
         let last = match self.last.take() {
             Some(last) if !due => last,
@@ -219,7 +223,7 @@ impl Decider {
             now,
             replicas: look.replicas,
             pods,
-            queued_outside: None,
+            queued_outside: look.queued_outside.clone(),
             schedule,
             pool: allotment,
             partner: look.partner,

@@ -343,17 +343,9 @@ impl KnownTrigger {
             .plan
             .as_ref()
             .map_or_else(Vec::new, |plan| plan.outside(sources.findings, now));
-        let decided = trigger.policy().map(|name| {
+        if trigger.policy().is_some() {
             observe::mark_asleep(&mut pods, trigger.needs(), now);
-            let scene = Scene {
-                now,
-                workload,
-                replicas: target.spec_replicas,
-                pods: &pods,
-                needs: trigger.needs(),
-            };
-            by_policy.decide(name, &scene, sources, rules)
-        });
+        }
         let input = Input {
             now,
             replicas: target.spec_replicas,
@@ -361,6 +353,17 @@ impl KnownTrigger {
             manual,
             outside: &outside,
         };
+        let decided = trigger.policy().map(|name| {
+            let scene = Scene {
+                now,
+                workload,
+                replicas: target.spec_replicas,
+                pods: &pods,
+                queued_outside: observe::queued_outside(trigger, &input),
+                needs: trigger.needs(),
+            };
+            by_policy.decide(name, &scene, sources, rules)
+        });
         let evaluation = match &decided {
             Some(decided) => evaluate_decided(trigger, metric_type, &input, decided),
             None => evaluate(trigger, metric_type, &input),

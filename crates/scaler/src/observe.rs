@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rheostat_cluster::{Pod, Workload};
 use rheostat_engines::{EngineReport, Sleep};
 use rheostat_fleet::FleetView;
-use rheostat_policy::{DeviceInput, EngineNeeds, Needs, PodInput, PodState};
+use rheostat_policy::{DeviceInput, EngineNeeds, Input, Needs, PodInput, PodState, Trigger};
 use rheostat_reading::{Count, EngineQuantity, PerSecond, Quantity, Ratio, Seconds, Timestamp, Watts};
-use rheostat_sizing::{Latency, Milestones, Replica, Serving, Stage};
+use rheostat_sizing::{Latency, Milestones, QueuedOutside, Replica, Serving, Stage};
 
 use crate::join;
 
@@ -24,6 +24,15 @@ pub(crate) fn mark_asleep(pods: &mut [PodInput], needs: &Needs, now: Timestamp) 
         {
             pod.state = PodState::Asleep;
         }
+    }
+}
+
+/// What waits in front of the workload of `trigger`, as sizing has it.
+pub(crate) fn queued_outside(trigger: &Trigger, input: &Input<'_>) -> QueuedOutside {
+    match rheostat_policy::queued_outside(trigger, input) {
+        None => QueuedOutside::Untold,
+        Some(Ok(requests)) => QueuedOutside::Told(Count(requests)),
+        Some(Err(reason)) => QueuedOutside::Unknown(reason.to_string().into()),
     }
 }
 

@@ -11,6 +11,7 @@ use rheostat_cluster::{Pod, PolicyId, ScalingPolicy, Store, StoreWriter, Workloa
 use rheostat_decisions::{DecisionLog, Reader, replay};
 use rheostat_fleet::{Fleet, FleetWriter};
 use rheostat_policy::{Answer, Basis};
+use rheostat_prometheus::{Answered, Data, Failed, QueryId, QueryResult, Sample, ServersFile};
 use rheostat_reading::{Clock, ManualClock, Timestamp};
 use rheostat_scaler::{Evaluator, Findings, PolicyState, Snapshot, Sources};
 use rheostat_sizing::StartStage;
@@ -35,6 +36,7 @@ struct World {
     log: Arc<DecisionLog>,
     evaluator: Evaluator,
     leadership: Leadership,
+    findings: Findings,
     /// Each workload, how much it has to do in replicas, and how many there are.
     running: Vec<(Workload, f64, u32)>,
     answers: Snapshot,
@@ -56,6 +58,7 @@ impl World {
             evaluator: Evaluator::new(Arc::clone(&log)),
             log,
             leadership: Leadership::default(),
+            findings: Findings::default(),
             running: Vec::new(),
             answers: Snapshot::default(),
         }
@@ -143,10 +146,42 @@ impl World {
         let sources = Sources {
             cluster: &self.store.snapshot(),
             fleet: &self.fleet.view(),
-            findings: &Findings::default(),
+            findings: &self.findings,
             leadership: &self.leadership,
         };
         self.answers = self.evaluator.evaluate(self.clock.now(), &sources);
+    }
+
+    /// What the only query there is is answered, from now on.
+    fn answer_query(&mut self, query: &QueryId, waiting: Result<f64, &str>) {
+        let now = self.clock.now();
+        let result = match waiting {
+            Ok(number) => QueryResult {
+                answered: Some(Arc::new(Answered {
+                    asked_at: now,
+                    answered_at: now,
+                    answer: rheostat_prometheus::Answer {
+                        data: Data::Scalar(Sample {
+                            at: now,
+                            value: number,
+                        }),
+                        warnings: Vec::new(),
+                        infos: Vec::new(),
+                    },
+                })),
+                failed: None,
+            },
+            Err(reason) => QueryResult {
+                answered: None,
+                failed: Some(Failed {
+                    since: now,
+                    last: now,
+                    attempts: 1,
+                    reason: reason.to_owned(),
+                }),
+            },
+        };
+        self.findings.queries = Arc::new([(query.clone(), Arc::new(result))].into());
     }
 
     fn replicas(&self, name: &str) -> u32 {
@@ -355,4 +390,62 @@ fn every_policy_is_reported_with_what_uses_it_and_what_is_wrong() {
     assert_eq!(chat.decision.as_ref().unwrap().replicas, 2);
     assert!(chat.learned.is_some());
     assert!(reports[2].workloads.is_empty());
+}
+
+/// At zero there is nobody to ask but who stands in front of the workload.
+#[test]
+fn what_waits_in_front_of_a_workload_wakes_it_and_is_not_taken_for_nothing_while_it_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("servers.yaml");
+    std::fs::write(&file, "main: {url: \"http://127.0.0.1:9\"}\n").unwrap();
+    let servers = ServersFile::new(&file).poll().unwrap().unwrap();
+    let query = servers.bind("main", "team-a", "sum(waiting)").unwrap();
+
+    let mut world = World::new(DecisionLog::default());
+    world.findings.servers = Arc::new(servers);
+    let spec = json!({"concurrency": 8, "replicas": {"min": 0, "scaleToZeroAfter": "10m"}});
+    world.policy("chat", spec, Value::Null);
+    let asks = [
+        ("policy", "chat"),
+        ("prometheus", "main"),
+        ("query", "sum(waiting)"),
+        ("grace", "10s"),
+    ];
+    let mut chat = workload("team-a", "chat", 0, &asks);
+    (chat.min_replicas, chat.max_replicas, chat.pods) = (0, 20, [].into());
+    world.running.push((chat, 0.0, 0));
+
+    for waiting in [Ok(0.0), Err("refused"), Ok(0.0)] {
+        world.answer_query(&query, waiting);
+        world.pass(7);
+        let answer = world.answer();
+        assert_eq!(
+            (answer.value(), answer.active(), world.replicas("chat")),
+            (Some(0.0), Some(false), 0),
+            "{waiting:?}: inactive at zero, and no error"
+        );
+    }
+    // Between two steps, which are five seconds apart: it must not wait for the next one.
+    world.answer_query(&query, Ok(44.0));
+    world.pass(1);
+    assert_eq!(world.answer().active(), Some(true));
+    let woken = world.replicas("chat");
+    assert!(
+        (3..=6).contains(&woken),
+        "44 requests, 8 each, those that come first are gone when the last are served: {woken}"
+    );
+
+    // Here only GPUs are read, and no engines: they rest, and still nobody knows whether requests wait.
+    let spec = json!({"utilization": "50%", "replicas": {"min": 0, "scaleToZeroAfter": "10m"}});
+    world.policy("chat", spec, Value::Null);
+    world.answer_query(&query, Err("connection refused"));
+    world.pass(2000);
+    assert_eq!(world.replicas("chat"), woken, "nothing is taken away");
+    match world.answer() {
+        Answer::Error { reason, .. } => assert!(
+            reason.contains("in front of the workload") && reason.contains("connection refused"),
+            "{reason}"
+        ),
+        other => panic!("{other:?}"),
+    }
 }

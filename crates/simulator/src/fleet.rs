@@ -234,7 +234,11 @@ impl<'a, S: Server> Fleet<'a, S> {
             now: timestamp(now),
             replicas: self.asked,
             pods: pods.map(|pod| pod.seen(&self.hardware)).collect(),
-            queued_outside: self.scenario.gateway.then_some(Count(self.outside.len() as f64)),
+            queued_outside: self
+                .scenario
+                .gateway
+                .then_some(Count(self.outside.len() as f64))
+                .into(),
             schedule: Schedule::default(),
             pool: self.pool.as_ref().map(Pool::room),
             partner: None,

@@ -11,7 +11,7 @@ use rheostat_simulator::{
     ColdStart, Control, Controller, Delay, Mode, NodePool, Observer, ReadingFailures, Router, Run, START,
     Scenario, Served, Spot, StockOut, simulate,
 };
-use rheostat_sizing::{Observation, Stage};
+use rheostat_sizing::{Observation, QueuedOutside, Stage};
 use rheostat_trace::Request;
 
 const fn seconds(seconds: u64) -> Duration {
@@ -147,7 +147,7 @@ fn what_comes_while_there_is_no_replica_waits_in_front() {
     scenario.cold_start = ColdStart::fixed(seconds(60));
     scenario.until = Some(seconds(200));
     let done = play(&scenario, one(5, 100, 10), 10, &[(0, 0), (10, 1)]);
-    let queued = |at: usize| done.seen[at].queued_outside.unwrap().0;
+    let queued = |at: usize| done.seen[at].queued_outside.count().unwrap().0;
     exactly(queued(0), 0.0);
     exactly(queued(1), 1.0);
     exactly(queued(8), 0.0);
@@ -157,7 +157,7 @@ fn what_comes_while_there_is_no_replica_waits_in_front() {
 
     scenario.gateway = false;
     let done = play(&scenario, one(5, 100, 10), 10, &[(0, 0)]);
-    assert_eq!(done.seen[1].queued_outside, None, "nobody tells");
+    assert_eq!(done.seen[1].queued_outside, QueuedOutside::Untold, "nobody tells");
     assert_eq!((done.run.waiting, done.run.requests), (1, 1), "late at the end");
 }
 

@@ -23,7 +23,7 @@ impl ExternalScaler for Concurrency {
     }
 
     fn observe(&mut self, observation: &Observation) {
-        let queued = observation.queued_outside.map_or(0.0, |queued| queued.0);
+        let queued = observation.queued_outside.count().map_or(0.0, |queued| queued.0);
         let served: Option<f64> = observation
             .ready()
             .map(|pod| Some(pod.serving?.in_flight()?.0))

@@ -174,14 +174,14 @@ mod tests {
     use rheostat_reading::Timestamp;
 
     use super::*;
-    use crate::observation::{Milestones, Schedule};
+    use crate::observation::{Milestones, QueuedOutside, Schedule};
 
     fn observation(now: Timestamp, pods: Vec<Replica>) -> Observation {
         Observation {
             now,
             replicas: 1,
             pods,
-            queued_outside: None,
+            queued_outside: QueuedOutside::Untold,
             schedule: Schedule::default(),
             pool: None,
             partner: None,

@@ -9,7 +9,7 @@ use crate::capacity::Room;
 use crate::cost::Lengths;
 use crate::finished::{self, Finished};
 use crate::intent::{Objective, Slo};
-use crate::observation::{Latency, Observation, Replica, Serving, Stage};
+use crate::observation::{Latency, Observation, QueuedOutside, Replica, Serving, Stage};
 
 /// What there is to do, from what the engines say.
 ///
@@ -110,7 +110,7 @@ impl Demand {
             .iter()
             .map(|(_, serving)| serving.waiting.map_or(0.0, |count| count.0))
             .sum();
-        let outside = seen.queued_outside.map_or(0.0, |count| count.0);
+        let outside = seen.queued_outside.count().map_or(0.0, |count| count.0);
         let finished = self.finished.pass(seen, &serving, seconds);
         self.learn_lengths(&serving);
         let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
@@ -168,13 +168,16 @@ impl Demand {
             }
         }
         self.in_flight = in_flight;
-        let outside = seen.queued_outside.map(|count| count.0);
+        let outside = seen.queued_outside.count().map(|count| count.0);
         if let (Some(now), Some(before)) = (outside, self.outside) {
             more += now - before;
         } else if let (Some(now), true) = (outside, self.started) {
             more += now;
         }
-        self.outside = outside;
+        // While it is not known, nobody has come for all that is seen of it: what waited before is not new after.
+        if !matches!(seen.queued_outside, QueuedOutside::Unknown(_)) {
+            self.outside = outside;
+        }
         self.started = true;
         let came = finished * seconds + more + self.owed;
         // What is owed is settled within the window over which finished requests are told; more is doubt.
@@ -381,7 +384,7 @@ pub(crate) mod tests {
                 now,
                 replicas: 2,
                 pods: vec![old, other],
-                queued_outside: None,
+                queued_outside: QueuedOutside::Untold,
                 schedule: Schedule::default(),
                 pool: None,
                 partner: None,

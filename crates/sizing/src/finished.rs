@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::demand::tests::pod;
-    use crate::observation::Schedule;
+    use crate::observation::{QueuedOutside, Schedule};
 
     const STEP: u64 = 5;
     const WINDOW: u64 = 60;
@@ -142,7 +142,7 @@ mod tests {
                 now: at(self.now),
                 replicas: replicas.len() as u32,
                 pods: replicas,
-                queued_outside: None,
+                queued_outside: QueuedOutside::Untold,
                 schedule: Schedule::default(),
                 pool: None,
                 partner: None,

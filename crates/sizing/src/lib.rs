@@ -37,6 +37,6 @@ pub use intent::{
     Amount, Budget, Change, Intent, Limits, Objective, Part, Period, RateLimit, ReplicaShape, Role, Slo,
     WhenReached,
 };
-pub use observation::{Latency, Milestones, Observation, Replica, Schedule, Serving, Stage};
+pub use observation::{Latency, Milestones, Observation, QueuedOutside, Replica, Schedule, Serving, Stage};
 pub use share::{Claim, share};
 pub use sizer::{Learned, Sizer};

@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::limits::{Bounded, bind};
 use crate::moment::{Moment, STEP};
 use crate::objective::{allowed, capacity_in_words, demand, patience, replica, weight};
-use crate::observation::Observation;
+use crate::observation::{Observation, QueuedOutside};
 use crate::price::Price;
 use crate::reluctance::Reluctance;
 use crate::rules::{Advice, Came, Rules};
@@ -121,14 +121,14 @@ impl Sizer {
 
     /// How many replicas there are to be. The same observations in the same order give the same decisions.
     ///
-    /// It may be called as often as one likes; it looks anew every five seconds, and limits bind on every
-    /// call.
+    /// It may be called as often as one likes; it looks anew every five seconds, and at once when the first request
+    /// waits for a workload that is at zero. Limits bind on every call.
     pub fn decide(&mut self, intent: &Intent, seen: &Observation) -> Decision {
         self.ledger.pass(seen.now, seen.replicas, &intent.replica);
         let due = self
             .mind
             .as_ref()
-            .is_none_or(|mind| seen.now.since(mind.stepped) >= STEP);
+            .is_none_or(|mind| seen.now.since(mind.stepped) >= STEP || mind.is_woken(seen));
         if due {
             self.step(intent, seen);
         }
@@ -247,8 +247,8 @@ impl Sizer {
         }
         let overdue = self.cold_start.overdue(intent.cold_start, seen).count();
         hold_while_overdue(&mut bounded, seen, overdue);
-        let active = if wanted.unknown.is_some() || wanted.partial {
-            // What is not known is not idle.
+        let active = if seen.replicas > 0 && (wanted.unknown.is_some() || wanted.partial) {
+            // What is not known is not idle. At zero there is nothing that could be known but who waits.
             true
         } else {
             mind.zero(intent, seen, &mut bounded)
@@ -261,11 +261,11 @@ impl Sizer {
             });
         }
         let outcome = match &wanted.unknown {
-            Some(reason) => Outcome::Unknown {
+            _ if seen.replicas == 0 && bounded.replicas == 0 => Outcome::AtZero,
+            Some(reason) if seen.replicas > 0 => Outcome::Unknown {
                 reason: reason.clone(),
             },
-            None if seen.replicas == 0 && bounded.replicas == 0 => Outcome::AtZero,
-            None => Outcome::Known,
+            _ => Outcome::Known,
         };
         Decision {
             at: now,
@@ -274,6 +274,29 @@ impl Sizer {
             outcome,
             steps: bounded.steps,
             figures,
+        }
+    }
+}
+
+/// Of the requests in flight, in words.
+fn in_front(queued: &QueuedOutside) -> String {
+    match queued.count() {
+        Some(count) => format!(", {:.0} of them in front of the workload", count.0),
+        None => String::new(),
+    }
+}
+
+/// What somebody has to know who wonders why a workload stays at zero.
+fn woken_by(seen: &Observation) -> String {
+    match &seen.queued_outside {
+        QueuedOutside::Told(_) => String::new(),
+        QueuedOutside::Untold => {
+            "; nothing tells who waits in front of the workload: the trigger's query could, \
+                                  otherwise another trigger or the schedule has to start it"
+                .to_owned()
+        }
+        QueuedOutside::Unknown(reason) => {
+            format!("; who waits in front of the workload is not known: {reason}")
         }
     }
 }
@@ -332,7 +355,14 @@ impl Mind {
             Objective::Utilization(_) => found.busy.is_some_and(|busy| busy > IDLE),
             Objective::Slo(_) | Objective::Concurrency(_) => false,
         };
-        if found.in_flight > 0.0 || found.rate > 0.0 || works {
+        // At zero nothing can be taken away, and what is not known wakes nobody.
+        let untold = match &seen.queued_outside {
+            QueuedOutside::Unknown(reason) if seen.replicas > 0 => Some(format!(
+                "what waits in front of the workload is not known: {reason}"
+            )),
+            _ => None,
+        };
+        if found.in_flight > 0.0 || found.rate > 0.0 || works || untold.is_some() {
             self.busy = seen.now;
         }
         let Some(demand) = demand else {
@@ -430,11 +460,17 @@ impl Mind {
         let bounded = self.size(intent, seen, found, replica, (&advice, size), &figures);
         Wanted {
             replicas: bounded.replicas,
-            unknown: None,
+            unknown: untold,
             steps: bounded.steps,
             figures,
             partial: found.known < found.ready,
         }
+    }
+
+    /// Whether requests wait for a workload at zero for which none waited at the last look.
+    fn is_woken(&self, seen: &Observation) -> bool {
+        let before = self.last.as_ref().and_then(|last| last.figures.in_flight);
+        seen.replicas == 0 && seen.queued_outside.is_any() && before.is_some_and(|count| count.0 <= 0.0)
     }
 
     fn is_young(&self, seen: &Observation, horizon: Duration) -> bool {
@@ -469,8 +505,10 @@ impl Mind {
         bounded.note(
             StepKind::Demand,
             format!(
-                "{:.1} requests in flight, {:.2} more each second: work for {demand:.2} replicas",
-                found.in_flight, found.rate
+                "{:.1} requests in flight{}, {:.2} more each second: work for {demand:.2} replicas",
+                found.in_flight,
+                in_front(&seen.queued_outside),
+                found.rate
             ),
         );
         if slo_of(&intent.objective).is_some() {
@@ -531,7 +569,7 @@ impl Mind {
     /// To zero and back; whether there is demand.
     fn zero(&self, intent: &Intent, seen: &Observation, bounded: &mut Bounded) -> bool {
         let idle = seen.now.since(self.busy);
-        let queued = seen.queued_outside.is_some_and(|count| count.0 > 0.0);
+        let queued = seen.queued_outside.is_any();
         if queued {
             bounded.at_least(1, StepKind::Zero, || {
                 "requests wait in front of the workload".to_owned()
@@ -541,12 +579,14 @@ impl Mind {
         match intent.scale_to_zero_after {
             Some(after) if idle >= after && intent.min_replicas == 0 => {
                 bounded.at_most(0, StepKind::Zero, || {
-                    format!("no request for {:.0} s", idle.as_secs_f64())
+                    format!("no request for {:.0} s{}", idle.as_secs_f64(), woken_by(seen))
                 });
                 false
             }
             Some(_) if seen.replicas == 0 => {
-                bounded.at_most(0, StepKind::Zero, || "at zero, and nobody asks".to_owned());
+                bounded.at_most(0, StepKind::Zero, || {
+                    format!("at zero, and nobody asks{}", woken_by(seen))
+                });
                 false
             }
             Some(_) => {

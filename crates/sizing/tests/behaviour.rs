@@ -324,6 +324,46 @@ fn back_from_zero_it_is_as_many_as_what_waits_takes() {
     assert!(many >= 11 && many > few, "{many}, and {few} for a twentieth");
 }
 
+/// Whoever should tell what waits in front of the workload and does not, wakes nobody, takes nothing away, and does not
+/// keep from growing; the idle time begins anew when it tells again.
+#[test]
+fn what_may_wait_in_front_of_a_workload_is_not_taken_for_nothing() {
+    let mut world = World::new(
+        Intent {
+            min_replicas: 0,
+            scale_to_zero_after: Some(Duration::from_secs(600)),
+            ..intent()
+        },
+        3,
+    );
+    world.run(HOUR, |_| 2.0 * capacity());
+    let there = world.replicas;
+    assert!(there >= 2, "{there}");
+    world.untold = Some("the gateway does not answer".into());
+    let counts = world.run(HOUR, |_| 0.0);
+    assert!(counts.iter().all(|count| *count == there), "{counts:?}");
+    let held = world.step(0.0);
+    assert!(
+        held.active
+            && matches!(&held.outcome, Outcome::Unknown { reason } if reason.contains("does not answer")),
+        "{held:?}"
+    );
+    let grown = world.run(HOUR, |_| 6.0 * capacity());
+    assert!(grown.iter().any(|count| *count > there), "{grown:?}");
+    world.untold = None;
+    let early = world.run(100, |_| 0.0);
+    assert!(
+        early.iter().all(|count| *count > 0),
+        "watched idle for less than ten minutes"
+    );
+    world.run(HOUR, |_| 0.0);
+    assert_eq!(world.replicas, 0);
+    world.untold = Some("the gateway does not answer".into());
+    let blind = world.step(0.0);
+    assert_eq!((blind.replicas, blind.active), (0, false), "{blind:?}");
+    assert_eq!(blind.outcome, Outcome::AtZero, "never an error at zero");
+}
+
 /// Mean replicas at the end of an hour in which a load comes that waves, and `more` times as much.
 fn with_more_requests(needed: f64, more: f64, swing: f64, seed: u64) -> (f64, f64) {
     let of = |factor: f64| {

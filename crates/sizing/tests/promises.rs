@@ -264,7 +264,7 @@ fn observation(now: Timestamp, sight: &Sight) -> Observation {
         now,
         replicas: *replicas,
         pods: pods.collect(),
-        queued_outside: outside.map(Count),
+        queued_outside: outside.map(Count).into(),
         schedule: Schedule {
             floor: *floor,
             ceiling: *ceiling,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine;
 use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
 use rheostat_sizing::{
-    Intent, Latency, Learned, Limits, Milestones, Objective, Observation, Replica, ReplicaShape, Schedule,
-    Serving, Sizer, Slo, Stage,
+    Intent, Latency, Learned, Limits, Milestones, Objective, Observation, QueuedOutside, Replica,
+    ReplicaShape, Schedule, Serving, Sizer, Slo, Stage,
 };
 use rheostat_steward::{decode_learned, encode_learned};
 use serde_json::json;
@@ -99,7 +99,7 @@ fn observation(at: u64) -> Observation {
         now,
         replicas: 8,
         pods: pods.collect(),
-        queued_outside: None,
+        queued_outside: QueuedOutside::Untold,
         schedule: Schedule::default(),
         pool: None,
         partner: None,

@@ -12,6 +12,7 @@ use crate::rheostat::scaler::Scalers;
 use crate::wait::{Seen, eventually};
 
 pub(crate) mod engines;
+pub(crate) mod gateway;
 pub(crate) mod prometheus;
 mod requests;
 

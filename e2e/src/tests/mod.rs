@@ -13,6 +13,7 @@ mod from_zero;
 mod outages;
 mod pending;
 mod policies;
+mod policy_from_zero;
 mod prediction;
 mod refusals;
 mod replicas_of_the_scaler;
@@ -42,6 +43,10 @@ pub(crate) fn all() -> Result<Vec<Test>> {
         ),
         Test::new("deploy", deploy::manifests_accepted),
         Test::new("policy::as_simulated", prediction::as_simulated),
+        Test::new(
+            "policy::from_zero_by_what_waits",
+            policy_from_zero::from_zero_by_what_waits,
+        ),
         Test::new("refusals", refusals::bad_triggers_refused),
     ]);
     tests.extend([

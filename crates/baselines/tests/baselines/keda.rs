@@ -4,6 +4,7 @@ use rheostat_baselines::Settings;
 use rheostat_kubescale::Workload;
 use rheostat_kubescale::hpa::{Tolerances, per_pod_replicas, value_replicas};
 use rheostat_reading::Count;
+use rheostat_sizing::QueuedOutside;
 
 use crate::support::{Cluster, Load, build, observation};
 use rheostat_simulator::{Control, TriggerAnswer};
@@ -138,7 +139,7 @@ fn who_reads_only_engines_stays_at_zero() {
             panic!("{name} does not act through KEDA");
         };
         let mut empty = observation(0.0, 0, &[]);
-        empty.queued_outside = Some(Count(1000.0));
+        empty.queued_outside = QueuedOutside::Told(Count(1000.0));
         scaler.observe(&empty);
         for trigger in 0..scaler.targets().len() {
             let answer = scaler.answer(trigger);

@@ -1,5 +1,6 @@
 use rheostat_baselines::Settings;
 use rheostat_simulator::Controller;
+use rheostat_sizing::QueuedOutside;
 
 use crate::support::{Load, direct, observation};
 
@@ -81,6 +82,6 @@ fn a_restart_takes_nothing_away() {
 fn from_zero_it_goes_by_what_waits_in_front() {
     let mut kpa = autoscaler();
     let mut empty = observation(0.0, 0, &[]);
-    empty.queued_outside = Some(rheostat_reading::Count(25.0));
+    empty.queued_outside = QueuedOutside::Told(rheostat_reading::Count(25.0));
     assert_eq!(kpa.decide(&empty), Some(3));
 }

@@ -55,7 +55,7 @@ fn observe(
     let count = replicas.max(u32::try_from(ready.len()).unwrap());
     let mut seen = observation(f64::from(seconds), count, &ready);
     seen.replicas = replicas;
-    seen.queued_outside = outside.map(Count);
+    seen.queued_outside = outside.map(Count).into();
     for (pod, load) in seen.pods.iter_mut().zip(loads) {
         if load.is_none() {
             pod.serving = None;

@@ -1,5 +1,6 @@
 use rheostat_baselines::Settings;
 use rheostat_reading::Count;
+use rheostat_sizing::QueuedOutside;
 
 use crate::support::{Load, direct, observation};
 
@@ -56,10 +57,10 @@ fn a_decision_has_to_last() {
 fn from_zero_it_starts_one_at_once() {
     let mut serve = direct("ray-serve", &Settings::new().with("floor", 0_u32));
     let mut empty = observation(0.0, 0, &[]);
-    empty.queued_outside = Some(Count(0.0));
+    empty.queued_outside = QueuedOutside::Told(Count(0.0));
     assert_eq!(serve.decide(&empty), Some(0));
     let mut waiting = observation(2.0, 0, &[]);
-    waiting.queued_outside = Some(Count(40.0));
+    waiting.queued_outside = QueuedOutside::Told(Count(40.0));
     assert_eq!(serve.decide(&waiting), Some(1), "however many wait");
 }
 

@@ -8,7 +8,7 @@ use rheostat_kubescale::hpa::ControllerSettings;
 use rheostat_kubescale::{Answer, Autoscaler, CallError, MetricSpec, MetricValue, Request, Workload, drive};
 use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
 use rheostat_simulator::{Control, Controller, EngineModel, TriggerAnswer};
-use rheostat_sizing::{Milestones, Observation, Replica, Schedule, Serving, Slo, Stage};
+use rheostat_sizing::{Milestones, Observation, QueuedOutside, Replica, Schedule, Serving, Slo, Stage};
 
 pub(crate) const START: Timestamp = Timestamp::from_unix_nanos(1_700_000_000_000_000_000);
 
@@ -131,7 +131,7 @@ pub(crate) fn observation(seconds: f64, replicas: u32, loads: &[Load]) -> Observ
         now,
         replicas,
         pods,
-        queued_outside: None,
+        queued_outside: QueuedOutside::Untold,
         schedule: Schedule::default(),
         pool: None,
         partner: None,
@@ -271,7 +271,7 @@ impl Cluster {
             now,
             replicas: u32::try_from(self.scale.spec_replicas).unwrap(),
             pods,
-            queued_outside: Some(Count(if ready_pods == 0 { self.in_flight } else { 0.0 })),
+            queued_outside: QueuedOutside::Told(Count(if ready_pods == 0 { self.in_flight } else { 0.0 })),
             schedule: Schedule::default(),
             pool: None,
             partner: None,

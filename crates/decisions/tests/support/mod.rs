@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
 use rheostat_sizing::{
-    Intent, Latency, Limits, Milestones, Objective, Observation, Replica, ReplicaShape, Schedule, Serving,
-    Slo, Stage,
+    Intent, Latency, Limits, Milestones, Objective, Observation, QueuedOutside, Replica, ReplicaShape,
+    Schedule, Serving, Slo, Stage,
 };
 
 /// What happens in one step: replicas, requests in flight for each, and whether the engines tell.
@@ -91,7 +91,7 @@ pub(crate) fn observation(step: usize, (replicas, in_flight, known): Moment) -> 
         now,
         replicas,
         pods,
-        queued_outside: None,
+        queued_outside: QueuedOutside::Untold,
         schedule: Schedule::default(),
         pool: None,
         partner: None,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp, Watts};
 use rheostat_sizing::{
-    Decision, Intent, Latency, Limits, Milestones, Objective, Observation, Replica, ReplicaShape, Schedule,
-    Serving, Sizer, Slo, Stage,
+    Decision, Intent, Latency, Limits, Milestones, Objective, Observation, QueuedOutside, Replica,
+    ReplicaShape, Schedule, Serving, Sizer, Slo, Stage,
 };
 
 /// Time between two looks.
@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) cold_start: Option<Duration>,
     /// What engines tell is known.
     pub(crate) known: bool,
+    /// Why what waits in front of the workload is not known, where something should tell.
+    pub(crate) untold: Option<Arc<str>>,
     pub(crate) power: Option<Watts>,
     pub(crate) schedule: Schedule,
     pub(crate) pool: Option<u32>,
@@ -104,6 +106,7 @@ impl World {
             replicas,
             cold_start: Some(Duration::from_secs(60)),
             known: true,
+            untold: None,
             power: None,
             schedule: Schedule::default(),
             pool: None,
@@ -199,7 +202,10 @@ impl World {
             now: self.now,
             replicas: self.replicas,
             pods,
-            queued_outside: (self.outside > 0.0).then_some(Count(self.outside)),
+            queued_outside: match &self.untold {
+                Some(reason) => QueuedOutside::Unknown(Arc::clone(reason)),
+                None => (self.outside > 0.0).then_some(Count(self.outside)).into(),
+            },
             schedule: self.schedule,
             pool: self.pool,
             partner: None,

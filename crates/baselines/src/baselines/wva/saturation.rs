@@ -97,7 +97,7 @@ impl Analyzer for Saturation {
 mod tests {
     use super::*;
     use rheostat_reading::Timestamp;
-    use rheostat_sizing::Schedule;
+    use rheostat_sizing::{QueuedOutside, Schedule};
 
     fn target(loads: &[(f64, f64)], desired: Option<u32>, replicas: u32) -> u32 {
         let seen: Vec<ReplicaLoad> = loads
@@ -114,7 +114,7 @@ mod tests {
             now: Timestamp::from_unix_nanos(0),
             replicas,
             pods: Vec::new(),
-            queued_outside: None,
+            queued_outside: QueuedOutside::Untold,
             schedule: Schedule::default(),
             pool: None,
             partner: None,

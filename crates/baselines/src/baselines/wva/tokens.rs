@@ -84,7 +84,7 @@ impl Analyzer for Tokens {
             return current;
         };
         // `estimateSchedulerQueueDemand`: what waits in front, with the answers it will get.
-        if let Some(queued) = observation.queued_outside {
+        if let Some(queued) = observation.queued_outside.count() {
             let tokens = |of: fn(&ReplicaLoad) -> f64| mean(seen.iter().map(of)).unwrap_or(0.0);
             demand += queued.0 * (tokens(|load| load.prompt_tokens) + tokens(|load| load.output_tokens));
         }
@@ -177,7 +177,7 @@ mod tests {
             now: Timestamp::from_unix_nanos(0),
             replicas,
             pods: Vec::new(),
-            queued_outside: outside.map(Count),
+            queued_outside: outside.map(Count).into(),
             schedule: Schedule::default(),
             pool: None,
             partner: None,

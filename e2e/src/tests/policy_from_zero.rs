@@ -1,0 +1,106 @@
+//! A ScalingPolicy that takes its workload to zero, and back by what waits in front of it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use crate::cluster::{Case, PATIENCE};
+use crate::rheostat::policy::{Policy, define};
+use crate::serving::gateway::Gateway;
+use crate::serving::prometheus::{self, Prometheus};
+use crate::serving::{Serving, push_trigger, scaled_object};
+use crate::wait::{Seen, eventually};
+
+const NAME: &str = "chat";
+
+/// Requests that each replica is to have at once.
+const EACH: usize = 20;
+
+/// Longer than an answer of Prometheus counts here, the policy's idle time, KEDA's cooldown, and many syncs of the HPA.
+const OUTAGE: Duration = Duration::from_secs(25);
+
+/// While nobody waits nothing runs. Many requests come at once: more than one replica is asked for before the first one
+/// serves. They are passed on to engines, and the replicas are as many as carry them. When the requests have ended while
+/// nobody can tell whether more wait, the replicas stay; once it is known that none do, nothing runs.
+pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
+    define(&case).await?;
+    let mut server = Prometheus::start(&case).await?;
+    let gateway = Gateway::start((case.cluster.address(), 9600).into(), NAME).await?;
+    let target = (gateway.address(), case.namespace.clone(), "picker-0".to_owned());
+    prometheus::scrape(&case, "picker", &[target])?;
+    let query = "sum(inference_extension_flow_control_queue_size{inference_pool=\"chat\"})";
+    server.says(query, 0.0, 0.0).await?;
+
+    let servers = case.folder.join("prometheus-servers.yaml");
+    let text = json!({"main": {"url": server.url(), "enforceNamespace": "namespace"}});
+    std::fs::write(&servers, text.to_string()).with_context(|| format!("writing {}", servers.display()))?;
+    let more = vec![
+        format!("--prometheus-config={}", servers.display()),
+        "--prometheus-period=1".to_owned(),
+    ];
+    let serving = Serving::start(&case, 2, 2, more).await?;
+    let spec = json!({
+        "concurrency": EACH,
+        "coldStart": "10s",
+        "replicas": {"min": 0, "max": 8, "scaleToZeroAfter": "10s"},
+    });
+    Policy::apply(&case, NAME, &spec).await?;
+    let proof = async {
+        let trigger = push_trigger(&[
+            ("policy", NAME),
+            ("prometheus", "main"),
+            ("query", query),
+            ("staleAfter", "5s"),
+            ("grace", "2s"),
+        ]);
+        serving
+            .serve(NAME, 0, 0, &scaled_object(NAME, 0, &[trigger]))
+            .await?;
+        serving
+            .say(NAME, "nobody asks", |text| {
+                text.contains("at zero, and nobody asks")
+            })
+            .await?;
+        case.stays_at(NAME, 0, Duration::from_secs(6)).await?;
+
+        gateway.hold(300);
+        eventually("several replicas at once", PATIENCE, async || {
+            let replicas = case.replicas(NAME).await?;
+            Ok(Seen::when(replicas.wanted > 1, replicas))
+        })
+        .await?;
+        serving.engines.are(NAME, 2).await?;
+        serving.engines.keep_under_way(NAME, 3 * EACH).await?;
+        gateway.hold(0);
+        eventually(
+            "enough replicas for what the engines have",
+            PATIENCE,
+            async || {
+                let replicas = case.replicas(NAME).await?;
+                Ok(Seen::when(replicas.wanted >= 3 && replicas.ready >= 3, replicas))
+            },
+        )
+        .await?;
+
+        server.kill().await?;
+        serving
+            .say(NAME, "it is not known who waits", |text| {
+                text.contains("answer: error")
+                    && text.contains("what waits in front of the workload is not known")
+            })
+            .await?;
+        let there = case.replicas(NAME).await?.wanted;
+        serving.engines.keep_under_way(NAME, 0).await?;
+        case.stays_at(NAME, there, OUTAGE).await?;
+        server.start_again().await?;
+        case.runs(NAME, 0).await?;
+        let results = serving.engines.results(NAME)?;
+        ensure!(
+            results.lost == 0 && results.answered > 0,
+            "of the requests that engines took some were lost: {results:?}"
+        );
+        Ok(())
+    };
+    serving.explained(NAME, proof).await
+}

@@ -69,6 +69,10 @@ const AIM: f64 = 0.97;
 /// that no single change makes cheaper; with much more, it forgets what it has found.
 const HEAT: f64 = 5.0;
 
+/// Looks at the whole without a cheaper plan after which the search goes on from the best one. Fewer, and it is
+/// caught there; many more, and it wanders where nothing is found.
+const ASTRAY: u32 = 40;
+
 /// What came of the best plan for `case` that `tries` changes led to; more of them never lead to a dearer one.
 /// `watch` is told of each run.
 ///
@@ -106,6 +110,18 @@ impl Spent {
 struct Best {
     plan: Plan,
     spent: Spent,
+    /// Looks at the whole since it was found, or since the search came back to it.
+    looks: u32,
+}
+
+impl Best {
+    const fn new(plan: Plan, spent: Spent) -> Self {
+        Self {
+            plan,
+            spent,
+            looks: 0,
+        }
+    }
 }
 
 struct Search<'a> {
@@ -173,6 +189,11 @@ impl<'a> Search<'a> {
                 simulated = 0;
                 whole = self.spent(&plan, &self.all)?;
                 self.keep(&mut best, &plan, whole);
+                best.looks += 1;
+                if best.looks > ASTRAY {
+                    best.looks = 0;
+                    (plan, whole) = (best.plan.clone(), best.spent);
+                }
                 let off = (self.overdrawn(whole) - AIM) / (1.0 - AIM) / 3.0;
                 price *= (PRICE_STEP * off.clamp(-1.0, 1.0)).exp();
             }
@@ -186,7 +207,7 @@ impl<'a> Search<'a> {
         let follow = |load: &[f64], margin: f64| {
             let counts = load.iter().map(|busy| self.allowed_of((busy * margin).ceil()));
             let plan = Plan::new(counts.collect(), self.case.conditions.cold_start);
-            self.spent(&plan, &self.all).map(|spent| Best { plan, spent })
+            self.spent(&plan, &self.all).map(|spent| Best::new(plan, spent))
         };
         let mut best = follow(&busy, MOST_MARGIN)?;
         for average in AVERAGES {
@@ -194,7 +215,7 @@ impl<'a> Search<'a> {
             let (mut low, mut high) = (LEAST_MARGIN, MOST_MARGIN);
             for _ in 0..HALVINGS {
                 let margin = (low * high).sqrt();
-                let Best { plan, spent } = follow(&load, margin)?;
+                let Best { plan, spent, .. } = follow(&load, margin)?;
                 if self.kept(spent) {
                     high = margin;
                 } else {
@@ -237,10 +258,7 @@ impl<'a> Search<'a> {
             (one, _) => one,
         };
         if better {
-            *best = Best {
-                plan: plan.clone(),
-                spent,
-            };
+            *best = Best::new(plan.clone(), spent);
         }
     }
 

@@ -271,7 +271,7 @@ impl<'a> Search<'a> {
     }
 
     /// What is simulated to judge a change within `part`: from before the first start that it may change until
-    /// queues are gone. Of a short trace all of it, which is exact.
+    /// queues are gone. Where that is most of the trace, all of it, which is exact.
     fn around(&self, part: &Range<usize>, plan: &Plan) -> Range<usize> {
         let after = slots(AFTERMATH);
         let around =

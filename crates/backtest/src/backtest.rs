@@ -1,10 +1,11 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rheostat_baselines::{Baseline, BaselineError, Context};
+use rheostat_baselines::{Baseline, BaselineError, Context, Settings};
 
 use crate::case::Case;
-use crate::evaluate::{EvaluationError, evaluate};
+use crate::clairvoyant::{CLAIRVOYANT, clairvoyant};
+use crate::evaluate::{EvaluationError, evaluate, stored};
 use crate::meter::Outcome;
 use crate::policy::{self, Policy, STATIC};
 use crate::pool;
@@ -22,6 +23,8 @@ pub struct Options {
     /// Settings that a search tries at most for each baseline, case and objective: of a long trace mostly on its
     /// busiest hours. 0 runs defaults only.
     pub evaluations: usize,
+    /// Changes that the search for the clairvoyant plan tries on each case; 0 leaves that row out.
+    pub clairvoyant: usize,
     /// Names the code, so that a stored result is only used by the code that made it.
     pub build: String,
 }
@@ -56,6 +59,9 @@ pub fn backtest(
     for (place, case) in cases.iter().enumerate() {
         for name in policy::names(case, &options.policies)? {
             tasks.push((place, name));
+        }
+        if options.clairvoyant > 0 {
+            tasks.push((place, CLAIRVOYANT.to_owned()));
         }
     }
     // The long ones first, so that no thread begins one when the others have nothing left to do.
@@ -96,7 +102,10 @@ enum RunError {
 
 impl From<EvaluationError> for RunError {
     fn from(error: EvaluationError) -> Self {
-        Self::Failed(error)
+        match error {
+            EvaluationError::Stopped => Self::Stopped,
+            other => Self::Failed(other),
+        }
     }
 }
 
@@ -118,6 +127,9 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// The policy `name` in each of its variants.
     fn rows(&self, name: &str) -> Result<Vec<Row>, RunError> {
+        if name == CLAIRVOYANT {
+            return Ok(vec![self.clairvoyant()?]);
+        }
         let policy = Policy::defaults(name);
         let Some(baseline) = policy.baseline(self.case)? else {
             let outcome = self.evaluate(self.case, &policy, true)?;
@@ -135,14 +147,32 @@ impl Runner<'_> {
         Ok(rows)
     }
 
+    fn clairvoyant(&self) -> Result<Row, RunError> {
+        let tries = self.options.clairvoyant;
+        let policy = Policy {
+            name: CLAIRVOYANT.to_owned(),
+            settings: Settings::new().with("tries", tries as f64),
+        };
+        let outcome = stored(self.case, &policy, true, self.store, &self.options.build, || {
+            clairvoyant(self.case, tries, self.watch, self.stop)
+        })?;
+        Ok(Row {
+            ours: false,
+            told_the_future: true,
+            source: "ours; docs/optimum.md".to_owned(),
+            tried: tries,
+            ..Row::new(self.case, &policy, None, outcome)
+        })
+    }
+
     fn tuned(&self, baseline: &Baseline) -> Result<Vec<Row>, RunError> {
-        let with = |settings: &rheostat_baselines::Settings| Policy {
+        let with = |settings: &Settings| Policy {
             name: baseline.name.to_owned(),
             settings: settings.clone(),
         };
         let attainment = self.case.conditions.slo.attainment;
         let stopped = AtomicBool::new(false);
-        let on = |case: &Case, settings: &rheostat_baselines::Settings| {
+        let on = |case: &Case, settings: &Settings| {
             self.evaluate(case, &with(settings), false)
                 .map_err(|error| match error {
                     RunError::Failed(error) => error,
@@ -152,7 +182,7 @@ impl Runner<'_> {
                     }
                 })
         };
-        let whole = |settings: &rheostat_baselines::Settings| on(self.case, settings);
+        let whole = |settings: &Settings| on(self.case, settings);
         let candidates = self.candidates(baseline)?.parameters;
         let most = self.options.evaluations;
         let found = match self.case.busiest.as_slice() {
@@ -166,11 +196,7 @@ impl Runner<'_> {
             ),
             _ => tune(baseline, &candidates, attainment, most, whole),
         };
-        let found = match found {
-            Err(EvaluationError::Stopped) => return Err(RunError::Stopped),
-            other => other?,
-        };
-        let Some(found) = found else {
+        let Some(found) = found? else {
             return Ok(Vec::new());
         };
         let (settings, _) = &found.hindsight;

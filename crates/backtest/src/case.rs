@@ -194,6 +194,15 @@ impl Case {
         self.burst
     }
 
+    /// Replicas that the load keeps busy in each bin of `width`.
+    pub(crate) fn busy(&self, width: Duration) -> Vec<f64> {
+        bins(
+            &self.trace,
+            &replica_seconds(&self.trace, &self.conditions),
+            width,
+        )
+    }
+
     /// GPU-hours of one replica over what is scored.
     #[must_use]
     pub fn gpu_hours_of_one(&self) -> f64 {

@@ -55,6 +55,24 @@ pub(crate) fn evaluate(
     store: &Store<Outcome>,
     build: &str,
 ) -> Result<Outcome, EvaluationError> {
+    stored(case, policy, detailed, store, build, || {
+        run(case, &policy.name, policy.build(case)?, detailed, None)
+    })
+}
+
+/// The result of `policy` on `case`, from `store` or from `make`.
+///
+/// # Errors
+///
+/// Those of `make`, or a store that cannot be written.
+pub(crate) fn stored(
+    case: &Case,
+    policy: &Policy,
+    detailed: bool,
+    store: &Store<Outcome>,
+    build: &str,
+    make: impl FnOnce() -> Result<Outcome, EvaluationError>,
+) -> Result<Outcome, EvaluationError> {
     let job = Job {
         build,
         trace: &case.trace.digest,
@@ -63,9 +81,7 @@ pub(crate) fn evaluate(
         policy,
         detailed,
     };
-    store.get_or_make(&job, || {
-        run(case, &policy.name, policy.build(case)?, detailed, None)
-    })
+    store.get_or_make(&job, make)
 }
 
 /// Runs `control`, which is called `name`, on `case`; `observer` is told of it while it runs. `detailed` keeps

@@ -11,6 +11,7 @@
 mod aims;
 mod backtest;
 mod case;
+mod clairvoyant;
 mod distribution;
 mod evaluate;
 mod html;

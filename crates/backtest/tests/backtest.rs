@@ -56,6 +56,7 @@ fn options(policies: &[&str], evaluations: usize) -> Options {
         policies: policies.iter().map(|name| (*name).to_owned()).collect(),
         threads: NonZeroUsize::new(2).unwrap(),
         evaluations,
+        clairvoyant: 0,
         build: "test".to_owned(),
     }
 }

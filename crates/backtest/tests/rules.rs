@@ -182,6 +182,7 @@ fn the_report_is_the_same_on_any_number_of_threads() {
             policies: [OURS, "static", "keda-concurrency"].map(str::to_owned).to_vec(),
             threads: NonZeroUsize::new(threads).unwrap(),
             evaluations: 4,
+            clairvoyant: 0,
             build: "test".to_owned(),
         };
         let store = Store::in_memory();

@@ -35,6 +35,11 @@ pub(crate) struct BacktestArguments {
     /// on the other half, and once in hindsight; with about so many runs for each trace and cold start.
     #[arg(long, default_value_t = 0, value_name = "RUNS")]
     tune: usize,
+    /// Also search for the cheapest plan that keeps the SLO with the whole trace known, by trying so many changes
+    /// for each trace and cold start: the row `clairvoyant`. No autoscaler needs more than that, and some may do
+    /// with less. The more changes, the cheaper: try 20000 for an hour, 100000 for days.
+    #[arg(long, default_value_t = 0, value_name = "TRIES")]
+    clairvoyant: usize,
     #[command(flatten)]
     files: ReportFiles,
     /// Keep results in this directory, and go on from those that are there already.
@@ -51,10 +56,19 @@ pub(crate) struct BacktestArguments {
 /// More runs for one search are a mistake.
 const MOST_TUNING: usize = 10_000;
 
+/// A search for more would take days.
+const MOST_TRIES: usize = 100_000_000;
+
 /// Runs the policies and prints how well they did.
 pub(crate) fn run(arguments: &BacktestArguments) -> anyhow::Result<()> {
     if arguments.tune > MOST_TUNING {
         bail!("--tune is {}; allowed is 0 to {MOST_TUNING}", arguments.tune);
+    }
+    if arguments.clairvoyant > MOST_TRIES {
+        bail!(
+            "--clairvoyant is {}; allowed is 0 to {MOST_TRIES}",
+            arguments.clairvoyant
+        );
     }
     arguments.files.check()?;
     let cases = arguments.workload.cases(&arguments.cold_start)?;
@@ -72,6 +86,7 @@ pub(crate) fn run(arguments: &BacktestArguments) -> anyhow::Result<()> {
         policies: arguments.policies.clone(),
         threads,
         evaluations: arguments.tune,
+        clairvoyant: arguments.clairvoyant,
         build: build()?,
     };
     let (_runtime, stop) = stopped_by_signal()?;

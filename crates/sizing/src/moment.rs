@@ -18,7 +18,7 @@ pub(crate) struct Moment {
 }
 
 /// Costs and lateness fade in so many seconds: what a day saw counts in the next one.
-const REMEMBERED: f64 = 24.0 * 3600.0;
+pub(crate) const REMEMBERED: f64 = 24.0 * 3600.0;
 
 impl Moment {
     /// The part that older costs and lateness keep in this step.

@@ -6,10 +6,6 @@ use crate::demand::Seen;
 use crate::intent::{Intent, Objective, Part, Slo};
 use crate::observation::{Observation, Stage};
 
-/// The part of the lateness that is allowed which is aimed at: what is aimed at in full is missed half of
-/// the time. 0.8 costs a day of ServeGen one percent more.
-const AIM: f64 = 0.9;
-
 /// Requests may wait for no longer than this, whatever the objective says, in seconds: the bounds of what
 /// a queue in front of an engine is modelled for.
 const PATIENCE: (f64, f64) = (2.0, 60.0);
@@ -17,10 +13,10 @@ const PATIENCE: (f64, f64) = (2.0, 60.0);
 /// The part of the requests that must be served in time where the objective names none.
 const USUAL_ATTAINMENT: f64 = 0.99;
 
-/// The part of the requests that may be late.
-pub(crate) fn allowed(intent: &Intent) -> f64 {
+/// The part of the requests that may be late, of which `aim` is aimed at.
+pub(crate) fn allowed(intent: &Intent, aim: Ratio) -> f64 {
     let attainment = slo_of(&intent.objective).map_or(USUAL_ATTAINMENT, |slo| slo.attainment.0);
-    (AIM * (1.0 - attainment)).clamp(1e-4, 0.5)
+    (aim.0 * (1.0 - attainment)).clamp(1e-4, 0.5)
 }
 
 /// What is there to do, in replicas at full use within the objective; `None` where it is not known.

@@ -376,7 +376,7 @@ impl Mind {
             let reason = format!("only {} of {} ready pods are known", found.known, found.ready);
             return unknown(reason, figures);
         }
-        let allowed = allowed(intent);
+        let allowed = allowed(intent, self.price.aim());
         let rate = weight(intent, found);
         let patience = patience(intent, found.lengths);
         // With nobody to serve them, requests are late that come.
@@ -534,7 +534,7 @@ impl Mind {
             "only just met: what was there is kept until more is known".to_owned()
         });
         consolidate(&mut bounded, seen, found, self.forecast.needed());
-        if self.price.is_missed(allowed(intent)) {
+        if self.price.is_missed(allowed(intent, self.price.aim())) {
             bounded.at_least(seen.replicas, StepKind::Keep, || {
                 "more requests are late than may be: nothing is taken away".to_owned()
             });

@@ -39,7 +39,7 @@ pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
         format!("--prometheus-config={}", servers.display()),
         "--prometheus-period=1".to_owned(),
     ];
-    let serving = Serving::start(&case, 2, 2, more).await?;
+    let serving = Serving::start(&case, 2, 1, more).await?;
     let spec = json!({
         "concurrency": EACH,
         "coldStart": "10s",
@@ -70,7 +70,11 @@ pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
             Ok(Seen::when(replicas.wanted > 1, replicas))
         })
         .await?;
-        serving.engines.are(NAME, 2).await?;
+        eventually("an engine that serves", PATIENCE, async || {
+            let engines = serving.engines.of(NAME).len();
+            Ok(Seen::when(engines > 0, engines))
+        })
+        .await?;
         serving.engines.keep_under_way(NAME, 3 * EACH).await?;
         gateway.hold(0);
         eventually(

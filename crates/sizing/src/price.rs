@@ -7,7 +7,7 @@ use crate::moment::{Moment, REMEMBERED};
 ///
 /// The cheapest plan that is late for at most a part 1-p of the requests is the one that is cheapest when
 /// each late request costs a price, for the right price (Lagrange; the bound in the `optimum` crate is found
-/// the same way). Here the price is found while it goes: it falls while fewer are late than may be, and
+/// the same way). Here the price is found while it goes: it falls while fewer are late than is aimed at, and
 /// rises while more are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Price {
@@ -25,7 +25,7 @@ pub(crate) struct Price {
     /// Late requests and all requests of about the last minute.
     late_lately: f64,
     requests_lately: f64,
-    /// Seconds since more of them were late than may be.
+    /// Seconds since more of them were late than is aimed at.
     kept_for: f64,
 }
 
@@ -123,7 +123,7 @@ impl Price {
         self.level(allowed) * self.demand.max(1e-3) / self.rate.max(1e-3)
     }
 
-    /// Whether more requests are late than may be: in the last minutes, and over the day.
+    /// Whether more requests are late than is aimed at: in the last minutes, and over the day.
     pub(crate) fn is_missed(&self, allowed: f64) -> bool {
         self.kept_for < KEPT && self.late > allowed * self.requests
     }
@@ -174,6 +174,28 @@ mod tests {
         );
         let attainment = after(0.03).attainment().unwrap();
         assert!((attainment - 0.97).abs() < 1e-9, "{attainment}");
+    }
+
+    #[test]
+    fn more_is_aimed_at_the_more_was_seen_and_never_all() {
+        let mut price = Price::new();
+        let moment = Moment {
+            now: Timestamp::default(),
+            step: 1,
+            seconds: 5.0,
+            horizon: Duration::from_secs(100),
+        };
+        let mut after = |hours: u32| {
+            for _ in 0..hours * 720 {
+                price.pass(moment, 2.0, 20.0, 0.0, 0.01);
+            }
+            price.aim().0
+        };
+        let aims = [after(0), after(1), after(23), after(24), after(24 * 12)];
+        assert!(aims.windows(2).all(|pair| pair[0] < pair[1]), "{aims:?}");
+        for (aim, is) in aims.iter().zip([0.36, 0.43, 0.71, 0.74, 0.758]) {
+            assert!((aim - is).abs() < 0.005, "{aims:?}");
+        }
     }
 
     #[test]

@@ -536,7 +536,7 @@ impl Mind {
         consolidate(&mut bounded, seen, found, self.forecast.needed());
         if self.price.is_missed(allowed(intent, self.price.aim())) {
             bounded.at_least(seen.replicas, StepKind::Keep, || {
-                "more requests are late than may be: nothing is taken away".to_owned()
+                "more requests are late than is aimed at: nothing is taken away".to_owned()
             });
         }
         keep_while_queued(&mut bounded, seen, found);

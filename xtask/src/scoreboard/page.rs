@@ -50,7 +50,8 @@ Patel et al., \"Splitwise\", ISCA 2024), and the `m-small` clients of [ServeGen]
 
 Cost is GPU-hours over the least that any policy must spend to keep the SLO, whatever it knows: a lower bound
 (`crates/optimum`), so that nobody who keeps it can come out below 1, and even the best possible policy may come out
-above. Every policy starts warm, with the replicas that the first minutes need: five, or as many as a start takes. The first day of a trace longer than two days
+above. Every policy starts warm, with the replicas that the first five minutes of it need, or the time of a
+first start where that is longer. The first day of a trace longer than two days
 teaches and is not scored. Requests that wait at the end are late. Replicas are paid for from when they are asked for.
 
 Each of the others is run with its defaults, with the settings that a search found on one half of what is scored and

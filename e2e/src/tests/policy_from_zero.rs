@@ -58,8 +58,8 @@ pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
             .serve(NAME, 0, 0, &scaled_object(NAME, 0, &[trigger]))
             .await?;
         serving
-            .say(NAME, "nobody asks", |text| {
-                text.contains("at zero, and nobody asks")
+            .say(NAME, "nobody waits", |text| {
+                text.contains("0 of them in front of the workload") && text.contains("answer: 0, inactive")
             })
             .await?;
         case.stays_at(NAME, 0, Duration::from_secs(6)).await?;

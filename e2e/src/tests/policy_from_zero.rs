@@ -10,7 +10,7 @@ use crate::rheostat::policy::{Policy, define};
 use crate::serving::gateway::Gateway;
 use crate::serving::prometheus::{self, Prometheus};
 use crate::serving::{Serving, push_trigger, scaled_object};
-use crate::wait::{Seen, eventually};
+use crate::wait::{Seen, eventually, throughout};
 
 const NAME: &str = "chat";
 
@@ -96,7 +96,11 @@ pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
             .await?;
         let there = case.replicas(NAME).await?.wanted;
         serving.engines.keep_under_way(NAME, 0).await?;
-        case.stays_at(NAME, there, OUTAGE).await?;
+        throughout("no replica is taken away", OUTAGE, async || {
+            let replicas = case.replicas(NAME).await?;
+            Ok(Seen::when(replicas.wanted >= there, replicas))
+        })
+        .await?;
         server.start_again().await?;
         case.runs(NAME, 0).await?;
         let results = serving.engines.results(NAME)?;

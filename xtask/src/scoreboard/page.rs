@@ -50,9 +50,9 @@ Patel et al., \"Splitwise\", ISCA 2024), and the `m-small` clients of [ServeGen]
 
 Cost is GPU-hours over the least that any policy must spend to keep the SLO, whatever it knows: a lower bound
 (`crates/optimum`), so that nobody who keeps it can come out below 1, and even the best possible policy may come out
-above. Every policy starts warm, with the replicas that the first five minutes of it need, or the time of a
-first start where that is longer. The first day of a trace longer than two days
-teaches and is not scored. Requests that wait at the end are late. Replicas are paid for from when they are asked for.
+above. Every policy starts warm, with the replicas that the first five minutes of a trace need, or as many minutes as a
+start takes where that is longer. The first day of a trace longer than two days teaches and is not scored. Requests that
+wait at the end are late. Replicas are paid for from when they are asked for.
 
 Each of the others is run with its defaults, with the settings that a search found on one half of what is scored and
 that are run on the other half, and with those that a search found in hindsight on the very part that is scored,

@@ -51,6 +51,8 @@ pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
             ("policy", NAME),
             ("prometheus", "main"),
             ("query", query),
+            // What was finished within it, and what pods finished that are gone, is no idleness yet.
+            ("window", "10s"),
             ("staleAfter", "5s"),
             ("grace", "2s"),
         ]);

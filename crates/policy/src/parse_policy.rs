@@ -66,11 +66,8 @@ impl Parser<'_> {
     pub(crate) fn policy(&mut self, name: &str) -> Result<Trigger, TriggerError> {
         for key in self.metadata.keys() {
             let keda = Key::find(key).is_some_and(|known| known.origin == KeyOrigin::Keda);
-            if !keda
-                && ![&BESIDE[..], &QUEUE, &ENGINE_KEYS]
-                    .concat()
-                    .contains(&key.as_str())
-            {
+            let beside = [&BESIDE[..], &QUEUE, &ENGINE_KEYS];
+            if !keda && !beside.iter().any(|keys| keys.contains(&key.as_str())) {
                 return Err(TriggerError::RefusedKey {
                     key: key.clone(),
                     reason: NOT_BESIDE,

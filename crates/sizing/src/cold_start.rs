@@ -174,7 +174,8 @@ mod tests {
     use rheostat_reading::Timestamp;
 
     use super::*;
-    use crate::observation::{Milestones, QueuedOutside, Schedule};
+    use crate::observation::{Milestones, Schedule};
+    use crate::queued_outside::QueuedOutside;
 
     fn observation(now: Timestamp, pods: Vec<Replica>) -> Observation {
         Observation {

@@ -9,7 +9,8 @@ use crate::capacity::Room;
 use crate::cost::Lengths;
 use crate::finished::{self, Finished};
 use crate::intent::{Objective, Slo};
-use crate::observation::{Latency, Observation, QueuedOutside, Replica, Serving, Stage};
+use crate::observation::{Latency, Observation, Replica, Serving, Stage};
+use crate::queued_outside::QueuedOutside;
 
 /// What there is to do, from what the engines say.
 ///

@@ -94,7 +94,8 @@ mod tests {
 
     use super::*;
     use crate::demand::tests::pod;
-    use crate::observation::{QueuedOutside, Schedule};
+    use crate::observation::Schedule;
+    use crate::queued_outside::QueuedOutside;
 
     const STEP: u64 = 5;
     const WINDOW: u64 = 60;

@@ -20,6 +20,7 @@ mod moment;
 mod objective;
 mod observation;
 mod price;
+mod queued_outside;
 mod reluctance;
 mod rules;
 mod season;
@@ -37,6 +38,7 @@ pub use intent::{
     Amount, Budget, Change, Intent, Limits, Objective, Part, Period, RateLimit, ReplicaShape, Role, Slo,
     WhenReached,
 };
-pub use observation::{Latency, Milestones, Observation, QueuedOutside, Replica, Schedule, Serving, Stage};
+pub use observation::{Latency, Milestones, Observation, Replica, Schedule, Serving, Stage};
+pub use queued_outside::QueuedOutside;
 pub use share::{Claim, share};
 pub use sizer::{Learned, Sizer};

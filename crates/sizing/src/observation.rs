@@ -4,6 +4,8 @@ use std::time::Duration;
 use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::queued_outside::QueuedOutside;
+
 /// What is seen of a workload at one moment: everything that a decision may rest on.
 ///
 /// It is plain data, so that the live scaler, the simulator and a replay of the decision log hand the
@@ -26,43 +28,6 @@ pub struct Observation {
     /// Replicas that the other workload of a pair of prefill and decode needs; `None` where there is none
     /// or it is not known.
     pub partner: Option<u32>,
-}
-
-/// Requests that wait in front of a workload, outside of its pods: all that there is to go by while it has none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QueuedOutside {
-    /// Nothing in front of the workload tells.
-    #[default]
-    Untold,
-    /// So many.
-    Told(Count),
-    /// Something should tell and does not, for this reason. It is not taken for none.
-    Unknown(Arc<str>),
-}
-
-impl QueuedOutside {
-    /// How many, where that is known.
-    #[must_use]
-    pub const fn count(&self) -> Option<Count> {
-        match self {
-            Self::Told(count) => Some(*count),
-            Self::Untold | Self::Unknown(_) => None,
-        }
-    }
-
-    /// Whether any are known to wait.
-    #[must_use]
-    pub fn is_any(&self) -> bool {
-        self.count().is_some_and(|count| count.0 > 0.0)
-    }
-}
-
-impl From<Option<Count>> for QueuedOutside {
-    /// `None` where nothing in front of the workload tells.
-    fn from(told: Option<Count>) -> Self {
-        told.map_or(Self::Untold, Self::Told)
-    }
 }
 
 /// What a schedule asks for at one moment.

@@ -14,8 +14,9 @@ use crate::ledger::Ledger;
 use crate::limits::{Bounded, bind};
 use crate::moment::{Moment, STEP};
 use crate::objective::{allowed, capacity_in_words, demand, patience, replica, weight};
-use crate::observation::{Observation, QueuedOutside};
+use crate::observation::Observation;
 use crate::price::Price;
+use crate::queued_outside::QueuedOutside;
 use crate::reluctance::Reluctance;
 use crate::rules::{Advice, Came, Rules};
 use crate::season::Season;
@@ -278,29 +279,6 @@ impl Sizer {
     }
 }
 
-/// Of the requests in flight, in words.
-fn in_front(queued: &QueuedOutside) -> String {
-    match queued.count() {
-        Some(count) => format!(", {:.0} of them in front of the workload", count.0),
-        None => String::new(),
-    }
-}
-
-/// What somebody has to know who wonders why a workload stays at zero.
-fn woken_by(seen: &Observation) -> String {
-    match &seen.queued_outside {
-        QueuedOutside::Told(_) => String::new(),
-        QueuedOutside::Untold => {
-            "; nothing tells who waits in front of the workload: the trigger's query could, \
-                                  otherwise another trigger or the schedule has to start it"
-                .to_owned()
-        }
-        QueuedOutside::Unknown(reason) => {
-            format!("; who waits in front of the workload is not known: {reason}")
-        }
-    }
-}
-
 impl Mind {
     fn new(seen: &Observation) -> Self {
         Self {
@@ -507,7 +485,7 @@ impl Mind {
             format!(
                 "{:.1} requests in flight{}, {:.2} more each second: work for {demand:.2} replicas",
                 found.in_flight,
-                in_front(&seen.queued_outside),
+                seen.queued_outside.part_in_words(),
                 found.rate
             ),
         );
@@ -579,13 +557,20 @@ impl Mind {
         match intent.scale_to_zero_after {
             Some(after) if idle >= after && intent.min_replicas == 0 => {
                 bounded.at_most(0, StepKind::Zero, || {
-                    format!("no request for {:.0} s{}", idle.as_secs_f64(), woken_by(seen))
+                    format!(
+                        "no request for {:.0} s{}",
+                        idle.as_secs_f64(),
+                        seen.queued_outside.silence_in_words()
+                    )
                 });
                 false
             }
             Some(_) if seen.replicas == 0 => {
                 bounded.at_most(0, StepKind::Zero, || {
-                    format!("at zero, and nobody asks{}", woken_by(seen))
+                    format!(
+                        "at zero, and nobody asks{}",
+                        seen.queued_outside.silence_in_words()
+                    )
                 });
                 false
             }

@@ -117,16 +117,21 @@ fn what_never_starts_does_not_make_it_run_away() {
     }
 }
 
-#[test]
-fn idle_goes_to_zero_and_the_first_request_comes_back() {
-    let mut world = World::new(
+/// Of three replicas, which go after ten idle minutes.
+fn may_go_to_zero() -> World {
+    World::new(
         Intent {
             min_replicas: 0,
             scale_to_zero_after: Some(Duration::from_secs(600)),
             ..intent()
         },
         3,
-    );
+    )
+}
+
+#[test]
+fn idle_goes_to_zero_and_the_first_request_comes_back() {
+    let mut world = may_go_to_zero();
     world.run(60, |_| 1.5 * capacity());
     assert!(world.replicas > 0);
     world.run(100, |_| 0.0);
@@ -303,14 +308,7 @@ fn a_first_jump_asks_for_what_it_takes_and_for_more_where_more_comes() {
 #[test]
 fn back_from_zero_it_is_as_many_as_what_waits_takes() {
     let asked = |waiting: f64| {
-        let mut world = World::new(
-            Intent {
-                min_replicas: 0,
-                scale_to_zero_after: Some(Duration::from_secs(600)),
-                ..intent()
-            },
-            3,
-        );
+        let mut world = may_go_to_zero();
         world.run(HOUR, |_| 2.0 * capacity());
         world.run(HOUR, |_| 0.0);
         assert_eq!(world.replicas, 0);
@@ -328,14 +326,7 @@ fn back_from_zero_it_is_as_many_as_what_waits_takes() {
 /// keep from growing; the idle time begins anew when it tells again.
 #[test]
 fn what_may_wait_in_front_of_a_workload_is_not_taken_for_nothing() {
-    let mut world = World::new(
-        Intent {
-            min_replicas: 0,
-            scale_to_zero_after: Some(Duration::from_secs(600)),
-            ..intent()
-        },
-        3,
-    );
+    let mut world = may_go_to_zero();
     world.run(HOUR, |_| 2.0 * capacity());
     let there = world.replicas;
     assert!(there >= 2, "{there}");

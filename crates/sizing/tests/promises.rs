@@ -8,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp, Watts};
 use rheostat_sizing::{
-    Intent, Latency, Limits, Milestones, Objective, Observation, Outcome, Replica, Schedule, Serving, Sizer,
-    Stage,
+    Intent, Latency, Limits, Milestones, Objective, Observation, Outcome, QueuedOutside, Replica, Schedule,
+    Serving, Sizer, Stage,
 };
 use world::{HOUR, STEP, World, capacity, intent, noise, start};
 
@@ -203,7 +203,7 @@ type Sight = (
     u64,
     u32,
     Vec<(Stage, Option<Serving>, Option<f64>, Option<f64>, u64)>,
-    Option<f64>,
+    QueuedOutside,
     Option<u32>,
     Option<u32>,
     bool,
@@ -216,7 +216,11 @@ fn sight() -> impl Strategy<Value = Sight> {
         prop_oneof![3 => Just(STEP.as_secs()), 1 => STEP.as_secs()..125],
         0_u32..30,
         prop::collection::vec(pod(), 0..12),
-        prop::option::weighted(0.2, odd(100.0)),
+        prop_oneof![
+            7 => Just(QueuedOutside::Untold),
+            2 => odd(100.0).prop_map(|requests| QueuedOutside::Told(Count(requests))),
+            1 => Just(QueuedOutside::Unknown("nobody answers".into())),
+        ],
         prop::option::weighted(0.2, 0_u32..40),
         prop::option::weighted(0.2, 0_u32..40),
         prop::bool::weighted(0.1),
@@ -264,7 +268,7 @@ fn observation(now: Timestamp, sight: &Sight) -> Observation {
         now,
         replicas: *replicas,
         pods: pods.collect(),
-        queued_outside: outside.map(Count).into(),
+        queued_outside: outside.clone(),
         schedule: Schedule {
             floor: *floor,
             ceiling: *ceiling,
@@ -332,7 +336,9 @@ proptest! {
             // What is not known takes nothing away that no limit forbids.
             let blind = seen.ready_count() > 0
                 && seen.ready().all(|pod| pod.serving.is_none() && pod.gpu_utilization.is_none());
-            if blind || matches!(decision.outcome, Outcome::Unknown { .. }) {
+            let untold = matches!(seen.queued_outside, QueuedOutside::Unknown(_));
+            prop_assert!(!untold || seen.replicas == 0 || matches!(decision.outcome, Outcome::Unknown { .. }), "{}", why());
+            if blind || untold || matches!(decision.outcome, Outcome::Unknown { .. }) {
                 prop_assert!(decision.replicas >= seen.replicas.min(top), "{}", why());
             }
             prop_assert!(!decision.active || decision.replicas > 0, "{}", why());

@@ -121,6 +121,9 @@ pub enum What {
         rpc: Rpc,
         /// For whom.
         by: By,
+        /// The trigger that was asked for, by the metadata key `trigger`.
+        #[serde(default = "default_trigger")]
+        trigger: String,
     },
     /// The scale was read; the HPA controller does so at the start of each sync.
     ScaleRead {

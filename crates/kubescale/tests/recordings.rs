@@ -122,3 +122,36 @@ fn check_text(text: &str) -> Result<(), String> {
     compare(&recording.changes(), &replayed, tolerance(&recording))
         .map_err(|difference| difference.to_string())
 }
+
+/// A step that the script takes while the HPA controller reads, after it was answered or before.
+fn step_during_a_read(step_at: f64) -> String {
+    format!(
+        r#"{{
+  "format": 1, "name": "step during a read", "description": "the answer counts, not the end of the read",
+  "settings": {{
+    "hpa_sync_s": 2, "downscale_stabilisation_s": 5, "tolerance": 0.1, "pods": {{"replicas": 1}},
+    "scaled_object": {{
+      "scaleTargetRef": {{"name": "model"}}, "maxReplicaCount": 8, "pollingInterval": 4,
+      "triggers": [{{"type": "external", "metadata": {{"scalerAddress": "x:6000"}}}}]
+    }}
+  }},
+  "script": [{{"at": 0, "value": 35, "active": true}}, {{"at": {step_at}, "value": 10}}],
+  "timeline": [
+    {{"at_us": 200000, "what": "call", "rpc": "get_metrics", "by": "keda", "trigger": "demand"}},
+    {{"at_us": 2150000, "what": "scale_read", "by": "hpa"}},
+    {{"at_us": 2151000, "what": "metric_read", "until_us": 2170000}},
+    {{"at_us": 2160000, "what": "call", "rpc": "get_metrics", "by": "hpa", "trigger": "demand"}},
+    {{"at_us": 2190000, "what": "scale_write", "by": "hpa", "replicas": 4, "status": 200}},
+    {{"at_us": 3000000, "what": "replicas", "existing": 4, "ready": 4}}
+  ]
+}}"#
+    )
+}
+
+#[test]
+fn a_step_after_the_answer_does_not_change_the_answer() {
+    check_text(&step_during_a_read(2.165)).unwrap();
+    let before = check_text(&step_during_a_read(2.155)).unwrap_err();
+    assert!(before.contains("decision 1: really Hpa set 4"), "{before}");
+    assert!(before.contains("in the model none"), "{before}");
+}

@@ -76,8 +76,8 @@ impl Scripted {
             }
             let now = self.steady_start.elapsed();
             late += now.saturating_sub(due);
-            step.at = now.as_secs_f64();
-            self.take(step).await?;
+            let since = self.take(step).await?;
+            step.at = since.duration_since(self.start).as_secs_f64();
         }
         tokio::time::sleep_until(self.steady_start + Duration::from_secs_f64(sequence.ends) + late).await;
         if let Some(&last) = sequence.expect.as_deref().and_then(<[i32]>::last) {
@@ -95,13 +95,13 @@ impl Scripted {
         .await
     }
 
-    /// Takes one step now.
-    pub(crate) async fn take(&self, step: &Step) -> Result<()> {
-        self.scaler.take(step);
+    /// Takes one step now. Returns since when the scaler answers so.
+    pub(crate) async fn take(&self, step: &Step) -> Result<Timestamp> {
+        let since = self.scaler.take(step);
         if let Some(replicas) = step.scale {
             self.case.scale(WORKLOAD, replicas).await?;
         }
-        Ok(())
+        Ok(since)
     }
 
     /// Waits until KEDA listens for pushes.

@@ -101,9 +101,10 @@ impl ScriptedScaler {
         Ok(Self { state, task })
     }
 
-    /// Answers from now on as a step says.
-    pub(crate) fn take(&self, step: &Step) {
+    /// Answers from now on as a step says. Returns since when: each answer is noted before or after it.
+    pub(crate) fn take(&self, step: &Step) -> Timestamp {
         let mut state = self.state.lock();
+        let since = Timestamp::now();
         let answers = state.answers.entry(step.trigger.clone()).or_default();
         answers.value = step.value.unwrap_or(answers.value);
         answers.active = step.active.unwrap_or(answers.active);
@@ -126,6 +127,7 @@ impl ScriptedScaler {
                 streams,
             });
         }
+        since
     }
 
     /// How many streams of activity are open for a trigger.

@@ -65,16 +65,12 @@ enum Input {
 
 /// The script and the parts of the timeline that are no decisions, in the order of time.
 fn inputs(recording: &Recording) -> Vec<(Duration, Input)> {
+    let syncs = syncs(recording);
     let script = recording.script.iter();
     let mut inputs: Vec<(Duration, Input)> = script
-        .map(|step| {
-            (
-                Duration::from_secs_f64(step.at.clamp(0.0, 1e6)),
-                Input::Script(step.clone()),
-            )
-        })
+        .map(|step| (taken_at(recording, &syncs, step), Input::Script(step.clone())))
         .collect();
-    let mut last_read: Option<i64> = None;
+    inputs.extend(syncs.iter().map(|sync| (sync.counts_at, Input::Sync)));
     for entry in &recording.timeline {
         let input = match entry.what {
             What::Replicas { existing, ready } => Input::Pods { existing, ready },
@@ -83,18 +79,6 @@ fn inputs(recording: &Recording) -> Vec<(Duration, Input)> {
                 replicas,
                 status: 200..=299,
             } => Input::WrittenByOther(replicas),
-            // Pods are counted once the metrics are there, so that is the moment of a sync.
-            What::MetricRead { until_us } => {
-                if let Some((at, _)) = inputs.iter_mut().rfind(|(_, input)| matches!(input, Input::Sync)) {
-                    *at = since_start(until_us);
-                }
-                continue;
-            }
-            // Another read shortly after is the same sync, trying again after a conflict.
-            What::ScaleRead { by: By::Hpa } if last_read.is_none_or(|last| entry.at_us - last > 300_000) => {
-                last_read = Some(entry.at_us);
-                Input::Sync
-            }
             _ => continue,
         };
         inputs.push((since_start(entry.at_us), input));
@@ -106,6 +90,76 @@ fn inputs(recording: &Recording) -> Vec<(Duration, Input)> {
         .map_or(Duration::ZERO, |entry| since_start(entry.at_us));
     inputs.push((end, Input::End));
     inputs
+}
+
+/// One round of the HPA controller, since the start of the recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Sync {
+    begins_at: Duration,
+    /// Pods are counted once the metrics are there, so that is when the model syncs.
+    counts_at: Duration,
+}
+
+fn syncs(recording: &Recording) -> Vec<Sync> {
+    let mut syncs: Vec<Sync> = Vec::new();
+    for entry in &recording.timeline {
+        let at = since_start(entry.at_us);
+        match entry.what {
+            // Another read shortly after is the same sync, trying again after a conflict.
+            What::ScaleRead { by: By::Hpa }
+                if syncs
+                    .last()
+                    .is_none_or(|last| at - last.begins_at > Duration::from_millis(300)) =>
+            {
+                syncs.push(Sync {
+                    begins_at: at,
+                    counts_at: at,
+                });
+            }
+            What::MetricRead { until_us } => {
+                if let Some(sync) = syncs.last_mut() {
+                    sync.counts_at = since_start(until_us);
+                }
+            }
+            _ => {}
+        }
+    }
+    syncs
+}
+
+/// When a step of the script counts: at its time, or right after the sync that was under way then and
+/// had its answer already. The model is answered when it syncs, and would be answered by the step.
+fn taken_at(recording: &Recording, syncs: &[Sync], step: &ScriptStep) -> Duration {
+    let at = Duration::from_secs_f64(step.at.clamp(0.0, 1e6));
+    let Some(sync) = syncs
+        .iter()
+        .find(|sync| (sync.begins_at..=sync.counts_at).contains(&at))
+    else {
+        return at;
+    };
+    let answered = recording
+        .timeline
+        .iter()
+        .rev()
+        .find_map(|entry| match &entry.what {
+            // Where the first attempt failed, the second is the one that counts.
+            What::Call {
+                rpc: Rpc::GetMetrics,
+                by: By::Hpa | By::Either,
+                trigger,
+            } if *trigger == step.trigger => {
+                let answered = since_start(entry.at_us);
+                (sync.begins_at..=sync.counts_at)
+                    .contains(&answered)
+                    .then_some(answered)
+            }
+            _ => None,
+        });
+    if answered.is_some_and(|answered| answered <= at) {
+        sync.counts_at + Duration::from_micros(1)
+    } else {
+        at
+    }
 }
 
 /// When the scale loop began. The ScaledObject is taken to be created then: the model needs no time
@@ -122,7 +176,8 @@ fn first_poll(recording: &Recording) -> Duration {
             entry.what,
             What::Call {
                 rpc: Rpc::GetMetrics,
-                by: By::Keda
+                by: By::Keda,
+                ..
             }
         )
     };

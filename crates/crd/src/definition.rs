@@ -427,6 +427,10 @@ fn status() -> Value {
                 "active",
                 json!({"type": "boolean", "description": "Whether there is demand, or has been not long enough ago."}),
             ),
+            (
+                "unknown",
+                plain("What is not known of it, so that nothing is taken away."),
+            ),
             ("why", plain("Why, in a line.")),
             (
                 "capacity",

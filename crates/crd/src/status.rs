@@ -52,6 +52,10 @@ pub struct WorkloadStatus {
     /// answer with this and `desired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
+    /// What is not known of it, so that nothing is taken away. The replicas of the scaler that do not lead answer
+    /// so, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// Why, in a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,

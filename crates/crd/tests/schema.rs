@@ -164,6 +164,7 @@ fn the_status_has_the_fields_of_its_schema() {
             name: "chat".into(),
             desired: Some(2),
             active: Some(true),
+            unknown: text(),
             why: text(),
             capacity: text(),
             confidence: text(),

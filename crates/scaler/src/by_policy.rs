@@ -163,7 +163,7 @@ impl ByPolicy {
             Some(followed) => Decided {
                 replicas: followed.replicas,
                 active: followed.active,
-                unknown: None,
+                unknown: followed.unknown.clone(),
             },
             None => decided(last),
         })

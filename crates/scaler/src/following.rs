@@ -68,14 +68,15 @@ impl Following {
         let least = if desired == 0 { 0 } else { intent.min_replicas };
         let within = desired.min(intent.max_replicas).max(least);
         // Nothing is taken away on a word that may be an earlier leader's, who knows how old.
-        let (replicas, active) = match is_its_own {
-            true => (within, active),
-            false => (within.max(present), active || present > 0),
+        let (replicas, active, unknown) = match is_its_own {
+            true => (within, active, written.unknown.as_deref()),
+            false => (within.max(present), active || present > 0, None),
         };
         Some(Followed {
             leader: Arc::clone(leader),
             replicas,
             active,
+            unknown: unknown.map(|reason| format!("{leader} has decided: {reason}").into()),
         })
     }
 }

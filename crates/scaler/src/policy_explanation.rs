@@ -41,6 +41,9 @@ pub struct FollowedReport {
     pub replicas: u32,
     /// Whether there is demand.
     pub active: bool,
+    /// What is not known, where it was decided so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 /// One decision.
@@ -165,6 +168,7 @@ impl PolicyExplanation {
                 leader: followed.leader.to_string(),
                 replicas: followed.replicas,
                 active: followed.active,
+                unknown: followed.unknown.as_deref().map(str::to_owned),
             }),
             decision: state.decision.as_deref().map(DecisionReport::new),
             pods: match &state.decision {
@@ -270,13 +274,17 @@ impl fmt::Display for PolicyExplanation {
             leader,
             replicas,
             active,
+            unknown,
         }) = &self.followed
         {
             let active = activity(*active);
-            writeln!(
-                out,
-                "      {leader} has decided: {replicas} replicas, {active}; that is answered"
-            )?;
+            match unknown {
+                Some(unknown) => writeln!(out, "      {unknown}")?,
+                None => writeln!(
+                    out,
+                    "      {leader} has decided: {replicas} replicas, {active}; that is answered"
+                )?,
+            }
         }
         if let Some(decision) = &self.decision {
             decision.fmt(out)?;

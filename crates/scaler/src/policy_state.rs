@@ -40,4 +40,6 @@ pub struct Followed {
     pub replicas: u32,
     /// Whether there is demand, or has been not long enough ago.
     pub active: bool,
+    /// What is not known, where it was decided so.
+    pub unknown: Option<Arc<str>>,
 }

@@ -313,6 +313,46 @@ fn whoever_follows_answers_what_the_leader_decided_and_goes_on_alone_when_it_is_
 }
 
 #[test]
+fn whoever_follows_says_what_the_leader_does_not_know_instead_of_a_count() {
+    let mut world = World::new(DecisionLog::in_memory());
+    let status = |unknown: Value| json!({"workloads": [{"name": "chat", "desired": 2, "active": true, "unknown": unknown}]});
+    let write =
+        |world: &mut World, status: Value| world.policy("chat", json!({"utilization": "50%"}), status);
+    write(&mut world, status(Value::Null));
+    world.run("chat", 2, 0.5);
+    world.leadership = Leadership::Following {
+        leader: "scaler-0_ab".into(),
+        until: world.clock.now().plus(Duration::from_secs(3600)),
+    };
+    world.pass(3);
+    assert_eq!(world.answer().value(), Some(2.0));
+    write(&mut world, status(json!("the gateway tells nothing")));
+    world.pass(1);
+    assert_eq!(world.answer().value(), Some(2.0), "nothing is taken away at once");
+    let held = |answer: &Answer| {
+        matches!(
+            answer,
+            Answer::Value {
+                basis: Basis::Held { .. },
+                ..
+            }
+        )
+    };
+    assert!(held(world.answer()), "{:?}", world.answer());
+    world.pass(600);
+    match world.answer() {
+        Answer::Error { reason, .. } => assert!(
+            reason.contains("scaler-0_ab has decided: the gateway tells nothing"),
+            "{reason}"
+        ),
+        other => panic!("it knows enough itself, and still answers as the leader does: {other:?}"),
+    }
+    write(&mut world, status(Value::Null));
+    world.pass(1);
+    assert_eq!(world.answer().value(), Some(2.0));
+}
+
+#[test]
 fn what_was_learned_survives_a_restart() {
     let mut world = World::new(DecisionLog::in_memory());
     let spec = json!({"utilization": "50%"});

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rheostat_crd::{ConditionStatus, ScalingPolicyStatus, WorkloadStatus};
 use rheostat_reading::{Ratio, Timestamp};
-use rheostat_sizing::Decision;
+use rheostat_sizing::{Decision, Outcome};
 use serde_json::{Value, json};
 
 use crate::conditions::conditions;
@@ -46,8 +46,17 @@ pub(crate) fn status(
 
 /// Whether `next` holds something that others act on or wait for, so that it is to be written at once.
 pub(crate) fn is_urgent(before: &ScalingPolicyStatus, next: &ScalingPolicyStatus) -> bool {
-    let counts = |status: &ScalingPolicyStatus| -> Vec<(String, Option<u32>, Option<bool>)> {
-        let of = |workload: &WorkloadStatus| (workload.name.clone(), workload.desired, workload.active);
+    let answers = |status: &ScalingPolicyStatus| -> Vec<(String, Option<u32>, Option<bool>, bool)> {
+        let of = |workload: &WorkloadStatus| {
+            let name = workload.name.clone();
+            // What is missing changes from one look to the next; whether something is, others answer with.
+            (
+                name,
+                workload.desired,
+                workload.active,
+                workload.unknown.is_some(),
+            )
+        };
         status.workloads.iter().map(of).collect()
     };
     let conditions = |status: &ScalingPolicyStatus| -> Vec<(_, ConditionStatus, String)> {
@@ -57,7 +66,7 @@ pub(crate) fn is_urgent(before: &ScalingPolicyStatus, next: &ScalingPolicyStatus
     };
     before.observed_generation != next.observed_generation
         || before.desired != next.desired
-        || counts(before) != counts(next)
+        || answers(before) != answers(next)
         || conditions(before) != conditions(next)
 }
 
@@ -115,6 +124,10 @@ fn workload_status(report: &WorkloadReport, learned: Option<&String>) -> Workloa
                 name,
                 desired: Some(decision.replicas),
                 active: Some(decision.active),
+                unknown: match &decision.outcome {
+                    Outcome::Unknown { reason } => Some(bounded(reason, LONGEST_LINE)),
+                    Outcome::Known | Outcome::AtZero => None,
+                },
                 why: Some(deciding_reason(decision)),
                 capacity: capacity(decision),
                 confidence: figures.confidence.map(percent),

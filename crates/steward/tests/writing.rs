@@ -120,6 +120,9 @@ async fn conditions_keep_the_time_of_their_last_change() {
     assert_eq!(ready.len(), 3);
     assert_eq!(ready[1]["reason"], "WorkloadUnknown");
     assert_eq!(ready[1]["message"], "chat: only 1 of 4 ready pods are known");
+    let unknown = |at: usize| &statuses[at]["workloads"][0]["unknown"];
+    assert_eq!(*unknown(0), Value::Null);
+    assert_eq!(*unknown(1), "only 1 of 4 ready pods are known");
     assert_eq!(ready[2]["reason"], "Undecided");
     assert_eq!(ready[2]["message"], "chat: the engine is not known");
     let since = |at: usize| ready[at]["lastTransitionTime"].as_str().unwrap();

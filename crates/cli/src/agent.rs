@@ -38,8 +38,8 @@ pub(crate) struct AgentArguments {
     /// NVML's library, where it is not found by itself.
     #[arg(long, env = "RHEOSTAT_NVML_LIBRARY", value_name = "FILE")]
     nvml_library: Option<PathBuf>,
-    /// Milliseconds between two snapshots.
-    #[arg(long, env = "RHEOSTAT_PERIOD_MS", value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=60_000))]
+    /// Milliseconds between two snapshots. What is 5 s old counts as stale.
+    #[arg(long, env = "RHEOSTAT_PERIOD_MS", value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=2_000))]
     period_ms: u32,
     /// Extended resource that is a GPU besides nvidia.com/gpu, nvidia.com/gpu.shared and
     /// nvidia.com/mig-…; may be repeated.

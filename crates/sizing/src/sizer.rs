@@ -271,7 +271,8 @@ impl Sizer {
         Decision {
             at: now,
             replicas: bounded.replicas,
-            active: (active || bounded.replicas > intent.min_replicas.max(1)) && bounded.replicas > 0,
+            // What a floor, a rate or a blackout keeps is kept by KEDA only of what is active.
+            active: active && bounded.replicas > 0 || bounded.replicas > intent.min_replicas,
             outcome,
             steps: bounded.steps,
             figures,

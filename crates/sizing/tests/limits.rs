@@ -7,7 +7,9 @@ mod world;
 use std::time::Duration;
 
 use rheostat_reading::{Ratio, Watts};
-use rheostat_sizing::{Amount, Budget, Change, Intent, Period, RateLimit, Schedule, StepKind, WhenReached};
+use rheostat_sizing::{
+    Amount, Budget, Change, Intent, Limits, Period, RateLimit, Schedule, StepKind, WhenReached,
+};
 use world::{HOUR, World, capacity, intent};
 
 fn limited(limit: impl FnOnce(&mut Intent)) -> Intent {
@@ -201,6 +203,61 @@ fn a_blackout_leaves_the_count_as_it_is_and_a_ceiling_holds_against_a_floor() {
     let decision = world.step(20.0 * capacity());
     assert_eq!(decision.replicas, 7);
     assert!(decision.steps.iter().any(|step| step.kind == StepKind::Schedule));
+}
+
+/// KEDA starts nothing that is not active, and takes it to zero.
+#[test]
+fn what_a_limit_keeps_of_an_idle_workload_is_active() {
+    let idle = limited(|intent| {
+        intent.min_replicas = 0;
+        intent.scale_to_zero_after = Some(Duration::from_secs(60));
+    });
+    let floor = |replicas| Schedule {
+        floor: Some(replicas),
+        ..Schedule::default()
+    };
+    for replicas in [1, 2] {
+        let mut world = World::new(idle.clone(), 0);
+        world.run(100, |_| 0.0);
+        let asleep = world.step(0.0);
+        assert_eq!((asleep.replicas, asleep.active), (0, false));
+        world.schedule = floor(replicas);
+        let woken = world.step(0.0);
+        assert_eq!((woken.replicas, woken.active), (replicas, true), "from zero");
+        world.run(100, |_| 0.0);
+        let kept = world.step(0.0);
+        assert_eq!((kept.replicas, kept.active), (replicas, true), "idle");
+        world.schedule = Schedule::default();
+        let left = world.step(0.0);
+        assert_eq!((left.replicas, left.active), (0, false), "after its time");
+    }
+
+    let mut frozen = World::new(idle.clone(), 1);
+    frozen.schedule.frozen = true;
+    frozen.run(100, |_| 0.0);
+    let frozen = frozen.step(0.0);
+    assert_eq!(
+        (frozen.replicas, frozen.active),
+        (1, true),
+        "a blackout freezes the last one, too"
+    );
+
+    let slowly = Intent {
+        limits: Limits {
+            down: vec![RateLimit {
+                change: Change::Replicas(1),
+                within: Duration::from_secs(600),
+            }],
+            ..Limits::default()
+        },
+        ..idle
+    };
+    let mut world = World::new(slowly, 2);
+    for _ in 0..HOUR {
+        let decision = world.step(0.0);
+        assert_eq!(decision.active, decision.replicas > 0, "{decision:?}");
+    }
+    assert_eq!(world.replicas, 0);
 }
 
 #[test]

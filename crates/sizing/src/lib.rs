@@ -14,8 +14,10 @@ mod fit;
 mod forecast;
 mod intent;
 mod lateness;
+mod learned;
 mod ledger;
 mod limits;
+mod mind;
 mod moment;
 mod objective;
 mod observation;
@@ -38,7 +40,8 @@ pub use intent::{
     Amount, Budget, Change, Intent, Limits, Objective, Part, Period, RateLimit, ReplicaShape, Role, Slo,
     WhenReached,
 };
+pub use learned::Learned;
 pub use observation::{Latency, Milestones, Observation, Replica, Schedule, Serving, Stage};
 pub use queued_outside::QueuedOutside;
 pub use share::{Claim, share};
-pub use sizer::{Learned, Sizer};
+pub use sizer::Sizer;

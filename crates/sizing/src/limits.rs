@@ -7,7 +7,7 @@ use crate::ledger::Ledger;
 use crate::observation::{Observation, Replica};
 
 /// A replica count on its way through everything that binds it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bounded {
     pub(crate) replicas: u32,
     pub(crate) steps: Vec<Step>,

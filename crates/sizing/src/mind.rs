@@ -64,6 +64,10 @@ const IDLE: f64 = 0.01;
 /// known yet.
 const YOUNG: Duration = Duration::from_secs(600);
 
+/// What had a request within so long is active, however soon all may go: KEDA asks every 30 s where nothing else is
+/// set, and one that comes between two of its questions must be there to see at the next.
+const QUIET: Duration = Duration::from_secs(60);
+
 impl Mind {
     pub(crate) fn new(seen: &Observation) -> Self {
         Self {
@@ -329,7 +333,8 @@ impl Mind {
         bounded
     }
 
-    /// To zero and back; whether there is demand.
+    /// To zero and back; whether there is demand, or was not long enough ago. What is there stays until KEDA takes all
+    /// of it: it waits for the rest of the time, its cooldown, and a request that comes meanwhile finds the replicas.
     pub(crate) fn zero(&self, intent: &Intent, seen: &Observation, bounded: &mut Bounded) -> bool {
         let idle = seen.now.since(self.busy);
         let queued = seen.queued_outside.is_any();
@@ -340,20 +345,20 @@ impl Mind {
             return true;
         }
         match intent.scale_to_zero_after {
-            Some(after) if idle >= after && intent.min_replicas == 0 => {
+            Some(_) if seen.replicas == 0 => {
                 bounded.at_most(0, StepKind::Zero, || {
                     format!(
-                        "no request for {:.0} s{}",
-                        idle.as_secs_f64(),
+                        "at zero, and nobody asks{}",
                         seen.queued_outside.silence_in_words()
                     )
                 });
                 false
             }
-            Some(_) if seen.replicas == 0 => {
-                bounded.at_most(0, StepKind::Zero, || {
+            Some(after) if idle >= after.max(QUIET) && intent.min_replicas == 0 => {
+                bounded.at_most(seen.replicas, StepKind::Zero, || {
                     format!(
-                        "at zero, and nobody asks{}",
+                        "no request for {:.0} s{}: all may go",
+                        idle.as_secs_f64(),
                         seen.queued_outside.silence_in_words()
                     )
                 });

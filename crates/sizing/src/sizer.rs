@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use rheostat_reading::Ratio;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
@@ -169,19 +170,23 @@ impl Sizer {
         }
         let overdue = self.cold_start.overdue(intent.cold_start, seen).count();
         hold_while_overdue(&mut bounded, seen, overdue);
-        let active = if seen.replicas > 0 && (wanted.unknown.is_some() || wanted.partial) {
+        let mut active = if seen.replicas > 0 && (wanted.unknown.is_some() || wanted.partial) {
             // What is not known is not idle. At zero there is nothing that could be known but who waits.
             true
         } else {
             mind.zero(intent, seen, &mut bounded)
         };
-        let mut figures = wanted.figures;
-        figures.budget_left = bind(&mut bounded, intent, seen, &self.ledger);
-        if seen.schedule.frozen {
-            bounded.to(seen.replicas, StepKind::Schedule, || {
-                "a blackout of the schedule: the count stays as it is".to_owned()
-            });
+        if !active {
+            // KEDA takes all that is not active. What a floor, a rate or a blackout keeps of nothing is to stay.
+            let mut nothing = bounded.clone();
+            nothing.to(0, StepKind::Zero, || "nothing is needed".to_owned());
+            self.limit(&mut nothing, intent, seen);
+            if nothing.replicas > intent.min_replicas {
+                (active, bounded) = (true, nothing);
+            }
         }
+        let mut figures = wanted.figures;
+        figures.budget_left = self.limit(&mut bounded, intent, seen);
         let outcome = match &wanted.unknown {
             _ if seen.replicas == 0 && bounded.replicas == 0 => Outcome::AtZero,
             Some(reason) if seen.replicas > 0 => Outcome::Unknown {
@@ -192,11 +197,21 @@ impl Sizer {
         Decision {
             at: now,
             replicas: bounded.replicas,
-            // What a floor, a rate or a blackout keeps is kept by KEDA only of what is active.
-            active: active && bounded.replicas > 0 || bounded.replicas > intent.min_replicas,
+            active: active && bounded.replicas > 0,
             outcome,
             steps: bounded.steps,
             figures,
         }
+    }
+
+    /// Keeps to the limits, and tells what is left of the tightest budget.
+    fn limit(&self, bounded: &mut Bounded, intent: &Intent, seen: &Observation) -> Option<Ratio> {
+        let left = bind(bounded, intent, seen, &self.ledger);
+        if seen.schedule.frozen {
+            bounded.to(seen.replicas, StepKind::Schedule, || {
+                "a blackout of the schedule: the count stays as it is".to_owned()
+            });
+        }
+        left
     }
 }

@@ -152,6 +152,39 @@ fn idle_goes_to_zero_and_the_first_request_comes_back() {
     assert!(world.waiting() < 1.0, "{}", world.waiting());
 }
 
+/// `minReplicaCount: 0` alone means that KEDA's cooldown is all that an idle workload is kept for.
+#[test]
+fn what_may_go_at_once_is_active_while_it_serves_and_keeps_its_size_until_it_goes() {
+    let mut world = may_go_to_zero();
+    world.intent.scale_to_zero_after = Some(Duration::ZERO);
+    for _ in 0..HOUR {
+        let decision = world.step(2.5 * capacity());
+        assert!(decision.active && decision.replicas >= 2, "{decision:?}");
+        let mut between = world.seen();
+        between.now = between.now.plus(Duration::from_secs(3));
+        let again = world.sizer.decide(&world.intent, &between);
+        assert!(
+            again.active && again.replicas >= 2,
+            "between two looks: {again:?}"
+        );
+    }
+    // The requests that were under way are answered in the first seconds; KEDA waits, and is not followed here.
+    let mut inactive = None;
+    for second in (0..200).step_by(5) {
+        let decision = world.step(0.0);
+        if !decision.active {
+            inactive = Some((second, decision));
+            break;
+        }
+    }
+    let (second, decision) = inactive.unwrap();
+    assert!((60..=150).contains(&second), "{second} s: {decision:?}");
+    assert!(
+        decision.replicas >= 2,
+        "as many as the load before asked for: {decision:?}"
+    );
+}
+
 #[test]
 fn what_was_learned_survives_a_restart() {
     let mut world = World::new(intent(), 4);

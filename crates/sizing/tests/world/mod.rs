@@ -152,7 +152,8 @@ impl World {
             .filter_map(|pod| pod.serving.as_mut())
             .for_each(told);
         let decision = self.sizer.decide(&self.intent, &seen);
-        self.follow(decision.replicas);
+        // KEDA takes what is not active, here without a cooldown.
+        self.follow(if decision.active { decision.replicas } else { 0 });
         decision
     }
 

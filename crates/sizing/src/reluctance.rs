@@ -16,6 +16,9 @@ pub(crate) struct Reluctance {
     hold: f64,
     /// Seconds since one was given back; `None` where none was.
     given_back: Option<f64>,
+    /// What there was at the last look, where one was offered then.
+    #[serde(default)]
+    offered: Option<u32>,
 }
 
 /// Advice between two whole numbers is rounded up from here: a tenth of a replica more or less is within what
@@ -58,6 +61,11 @@ impl Reluctance {
         };
         self.hold *= (-moment.seconds / FORGOTTEN).exp();
         self.given_back = self.given_back.map(|seconds| seconds + moment.seconds);
+        // What is offered may not be taken at once: the HPA looks when it does, and a limit may hold it.
+        if self.offered.take().is_some_and(|before| now < before) {
+            self.surplus = 0.0;
+            self.given_back = Some(0.0);
+        }
         if up > now {
             if self.given_back.take().is_some_and(|seconds| seconds <= SOON) {
                 self.hold = (4.0 * self.hold).max(moment.horizon.as_secs_f64()).min(LONGEST);
@@ -73,8 +81,7 @@ impl Reluctance {
         if now - down == 1 && self.surplus <= self.hold {
             return now;
         }
-        self.surplus = 0.0;
-        self.given_back = Some(0.0);
+        self.offered = Some(now);
         down
     }
 }
@@ -112,6 +119,24 @@ mod tests {
         assert_eq!(reluctance.settle(MINUTE, 4, 3.0), 4, "a start takes two minutes");
         assert_eq!(reluctance.settle(MINUTE, 4, 3.0), 3);
         assert_eq!(reluctance.settle(MINUTE, 9, 4.05), 4, "many");
+    }
+
+    #[test]
+    fn one_that_is_offered_is_offered_until_it_is_taken() {
+        let mut reluctance = Reluctance::default();
+        assert_eq!(reluctance.settle(MINUTE, 4, 3.0), 3);
+        assert_eq!(reluctance.settle(MINUTE, 3, 4.0), 4, "it is missed");
+        assert_eq!(reluctance.settle(MINUTE, 4, 3.0), 4, "a start takes two minutes");
+        for _ in 0..10 {
+            assert_eq!(reluctance.settle(MINUTE, 4, 3.0), 3, "the HPA has not looked yet");
+        }
+        assert_eq!(
+            reluctance.settle(MINUTE, 4, 4.0),
+            4,
+            "not given back, and so not missed"
+        );
+        assert_eq!(reluctance.settle(MINUTE, 4, 3.0), 4, "for as long as before");
+        assert_eq!(reluctance.settle(MINUTE, 4, 3.0), 3);
     }
 
     #[test]

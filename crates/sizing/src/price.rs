@@ -82,7 +82,8 @@ impl Price {
         let keep_lately = (-seconds / LATELY).exp();
         self.late_lately = self.late_lately * keep_lately + late;
         self.requests_lately = self.requests_lately * keep_lately + requests;
-        self.kept_for = if self.late_lately > allowed * self.requests_lately {
+        // Where nobody comes nobody is late: the two fade alike, and would say so for ever.
+        self.kept_for = if requests > 0.0 && self.late_lately > allowed * self.requests_lately {
             0.0
         } else {
             self.kept_for + seconds
@@ -209,5 +210,19 @@ mod tests {
         assert!(pass(100, 0.0), "the last minutes tell of it still");
         assert!(!pass(200, 0.0), "kept for a quarter of an hour");
         assert!(pass(1, 5.0), "and again");
+    }
+
+    #[test]
+    fn an_objective_is_kept_while_nobody_comes() {
+        let (allowed, mut price) = (0.01, Price::new());
+        for _ in 0..120 {
+            price.pass(STEP, 2.0, 20.0, 10.0, allowed);
+        }
+        assert!(price.is_missed(allowed));
+        // A night.
+        for _ in 0..8 * 720 {
+            price.pass(STEP, 0.0, 0.0, 0.0, allowed);
+        }
+        assert!(!price.is_missed(allowed));
     }
 }

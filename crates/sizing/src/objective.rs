@@ -78,18 +78,14 @@ pub(crate) fn replica(
     let hardware = hardware.map(|pod| pod.hardware.as_ref());
     // At zero, or while pods have no node, what was there before tells what will be there again.
     let hardware = hardware.or_else(|| capacity.usual_hardware()).unwrap_or_default();
-    let (model, confidence) = capacity.model(hardware, shape.gpus, shape.parameters);
-    let lengths = match intent.role.map(|role| role.part) {
-        Some(Part::Prefill) => Lengths {
-            output: 1.0,
-            ..found.lengths
-        },
-        Some(Part::Decode) => Lengths {
-            prompt: 0.0,
-            ..found.lengths
-        },
-        None => found.lengths,
-    };
+    let (mut model, confidence) = capacity.model(hardware, shape.gpus, shape.parameters);
+    let mut lengths = found.lengths;
+    match intent.role.map(|role| role.part) {
+        Some(Part::Prefill) => lengths.output = 1.0,
+        // The prompt is computed elsewhere, and is still the context of each token and in the KV cache.
+        Some(Part::Decode) => model.prompt = 0.0,
+        None => {}
+    }
     let slo = match &intent.objective {
         Objective::Slo(slo) => Some((slo, found.room)),
         // The cap stands for the places of the batch.
@@ -149,6 +145,68 @@ pub(crate) fn capacity_in_words(replica: ReplicaCapacity, found: &Seen) -> Strin
         100.0 * replica.usable,
         100.0 * replica.confidence
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demand::Demand;
+    use crate::intent::{Limits, ReplicaShape, Role};
+    use crate::observation::Schedule;
+    use crate::queued_outside::QueuedOutside;
+
+    #[test]
+    fn the_prompt_is_the_context_of_who_decodes() {
+        let seen = Observation {
+            now: rheostat_reading::Timestamp::default(),
+            replicas: 1,
+            pods: Vec::new(),
+            queued_outside: QueuedOutside::Untold,
+            schedule: Schedule::default(),
+            pool: None,
+            partner: None,
+        };
+        let work = |part: Option<Part>, prompt: f64| {
+            let slo = Slo {
+                itl: Some(std::time::Duration::from_millis(100)),
+                ..UNBOUND
+            };
+            let intent = Intent {
+                objective: Objective::Slo(slo),
+                min_replicas: 1,
+                max_replicas: 10,
+                cold_start: std::time::Duration::from_secs(60),
+                scale_to_zero_after: None,
+                headroom: 0,
+                limits: Limits::default(),
+                replica: ReplicaShape {
+                    gpus: 1.0,
+                    price_per_gpu_hour: None,
+                    parameters: Some(8e9),
+                },
+                role: part.map(|part| Role {
+                    part,
+                    prefill_per_decode: None,
+                }),
+            };
+            let mut found = Demand::default().pass(&seen, 5.0, &intent.objective);
+            found.lengths = Lengths {
+                prompt,
+                output: 200.0,
+            };
+            replica(&Capacity::default(), &intent, &seen, &found).work
+        };
+        let decode = |prompt| work(Some(Part::Decode), prompt);
+        let prefill = |prompt| work(Some(Part::Prefill), prompt);
+        assert!(
+            decode(8000.0) > 1.05 * decode(100.0),
+            "{} {}",
+            decode(8000.0),
+            decode(100.0)
+        );
+        assert!(decode(8000.0) < work(None, 8000.0));
+        assert!(prefill(8000.0) > 10.0 * prefill(100.0));
+    }
 }
 
 /// Seconds for a person.

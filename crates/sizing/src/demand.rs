@@ -58,6 +58,8 @@ pub(crate) struct Seen {
     pub(crate) at_most: Option<f64>,
     /// Places and KV tokens of a replica, the least that a pod tells.
     pub(crate) room: Room,
+    /// Whether no pod serves, and some had requests when they last did: what became of these nobody tells.
+    pub(crate) lost: bool,
     /// GPUs' busy part, added up over the ready pods; `None` unless all the known ones tell.
     pub(crate) busy: Option<f64>,
 }
@@ -112,6 +114,12 @@ impl Demand {
             .map(|(_, serving)| serving.waiting.map_or(0.0, |count| count.0))
             .sum();
         let outside = seen.queued_outside.count().map_or(0.0, |count| count.0);
+        let had_some = |pod: &Replica| self.in_flight.get(&pod.name).is_some_and(|count| *count > 0.0);
+        let lost = ready.is_empty()
+            && seen
+                .pods
+                .iter()
+                .any(|pod| pod.stage == Stage::Unready && had_some(pod));
         let finished = self.finished.pass(seen, &serving, seconds);
         self.learn_lengths(&serving);
         let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
@@ -140,6 +148,7 @@ impl Demand {
                 sequences: least(&serving, |serving| serving.max_sequences.map(|count| count.0)),
                 kv_tokens: least(&serving, |serving| serving.kv_tokens.map(|count| count.0)),
             },
+            lost,
             busy: busy(&ready),
         }
     }
@@ -155,9 +164,15 @@ impl Demand {
         let mut in_flight = BTreeMap::new();
         for (pod, serving) in serving {
             let now = serving.in_flight().map_or(0.0, |count| count.0);
-            // A pod that is seen for the first time had none before, unless nothing was seen before.
+            // A pod that is new had none before; one that is only known for the first time did not get all that it has
+            // since the last look.
             let before = self.in_flight.get(&pod.name).copied();
-            more += now - before.unwrap_or(if self.started { 0.0 } else { now });
+            let unseen = if self.started && pod.is_new(seen.now) {
+                0.0
+            } else {
+                now
+            };
+            more += now - before.unwrap_or(unseen);
             in_flight.insert(Arc::clone(&pod.name), now);
         }
         // A pod that is not known now is met again where it was left; one that is gone is forgotten.
@@ -204,7 +219,8 @@ impl Demand {
             queued.insert(Arc::clone(&pod.name), lasting);
         }
         self.queued = queued;
-        (pods > 0.0).then(|| finished / pods)
+        // Where few queue, they are slower than the others, or get more: what they finish is not what a replica can do.
+        (pods > 0.0 && 2.0 * pods >= serving.len() as f64).then(|| finished / pods)
     }
 
     fn learn_lengths(&mut self, serving: &[(&Replica, Serving)]) {
@@ -358,18 +374,77 @@ pub(crate) mod tests {
         assert_eq!(look(&queued), None, "a burst");
         assert_eq!(look(&queued), None);
         assert_eq!(look(&queued), Some(2.0), "not held down by the pod that is new");
+        let one_of_three = [queued.to_vec(), vec![pod("c", 0.0, 7.0)]].concat();
+        assert_eq!(look(&one_of_three), None, "it is that pod which is slow");
         assert_eq!(look(&[pod("a", 1.0, 0.5)]), None, "between two iterations");
         assert_eq!(look(&queued), None, "begun anew");
     }
 
+    const SLO: Slo = Slo {
+        ttft: Some(Duration::from_secs(3)),
+        itl: None,
+        e2e: None,
+        attainment: rheostat_reading::Ratio(0.99),
+    };
+
+    /// Pods at a time; all have been ready from the start.
+    fn seen_at(seconds: u64, pods: Vec<Replica>) -> Observation {
+        let now = Timestamp::from_unix_nanos(seconds * 1_000_000_000);
+        let told = |mut pod: Replica| {
+            pod.milestones.ready = Some(Timestamp::default());
+            if let Some(serving) = &mut pod.serving {
+                serving.taken_at = now;
+            }
+            pod
+        };
+        Observation {
+            now,
+            replicas: u32::try_from(pods.len()).unwrap(),
+            pods: pods.into_iter().map(told).collect(),
+            queued_outside: QueuedOutside::Untold,
+            schedule: Schedule::default(),
+            pool: None,
+            partner: None,
+        }
+    }
+
+    #[test]
+    fn what_a_pod_has_when_it_is_first_known_has_not_just_come() {
+        let mut demand = Demand::default();
+        let mut look = |second: u64, known: &[&str]| {
+            let pods = ["a", "b"].map(|name| {
+                let mut pod = pod(name, 92.0, 5.0).0;
+                pod.serving = pod.serving.filter(|_| known.contains(&name));
+                pod
+            });
+            let found = demand.pass(&seen_at(second, pods.into()), 5.0, &Objective::Slo(SLO));
+            (found.known, found.rate)
+        };
+        assert_eq!(look(1000, &[]), (0, 0.0), "a scaler that has just begun to ask");
+        assert_eq!(look(1005, &["a", "b"]), (2, 10.0), "what they finish");
+        assert_eq!(look(1010, &["a"]), (1, 10.0));
+        assert_eq!(look(1015, &["a", "b"]), (2, 10.0));
+    }
+
+    #[test]
+    fn what_was_in_flight_when_all_pods_became_unready_is_lost_and_not_none() {
+        let mut demand = Demand::default();
+        let mut look = |second: u64, ready: bool, waiting: f64| {
+            let mut pod = pod("a", waiting, 5.0).0;
+            if !ready {
+                (pod.stage, pod.serving) = (Stage::Unready, None);
+            }
+            demand.pass(&seen_at(second, vec![pod]), 5.0, &Objective::Slo(SLO))
+        };
+        assert!(!look(1000, true, 40.0).lost);
+        for second in [1005, 1500, 5000] {
+            assert!(look(second, false, 0.0).lost, "for as long as it is so");
+        }
+        assert!(!look(5005, true, 0.0).lost);
+    }
+
     #[test]
     fn a_pod_that_is_new_is_not_taken_to_have_the_queue_of_the_others() {
-        let slo = Slo {
-            ttft: Some(Duration::from_secs(3)),
-            itl: None,
-            e2e: None,
-            attainment: rheostat_reading::Ratio(0.99),
-        };
         let at = |seconds: u64| Timestamp::from_unix_nanos(seconds * 1_000_000_000);
         let look = |since_ready: u64| {
             let mut old = pod("old", 92.0, 8.0).0;
@@ -390,7 +465,7 @@ pub(crate) mod tests {
                 pool: None,
                 partner: None,
             };
-            Demand::default().pass(&seen, 5.0, &Objective::Slo(slo))
+            Demand::default().pass(&seen, 5.0, &Objective::Slo(SLO))
         };
         let (new, unread) = (look(4), look(40));
         assert_eq!((new.in_flight, new.rate), (100.0, 8.0));

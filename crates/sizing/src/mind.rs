@@ -127,7 +127,9 @@ impl Mind {
             QueuedOutside::Unknown(reason) if seen.replicas > 0 => Some(format!(
                 "what waits in front of the workload is not known: {reason}"
             )),
-            _ => None,
+            _ => found
+                .lost
+                .then(|| "no pod is ready any more, and some had requests when they were".to_owned()),
         };
         if found.in_flight > 0.0 || found.rate > 0.0 || works || untold.is_some() {
             self.busy = seen.now;
@@ -223,7 +225,9 @@ impl Mind {
             figures.capacity = Some(PerSecond(replica.usable / replica.work));
             figures.confidence = Some(Ratio(replica.confidence));
         }
-        let size = self.reluctance.settle(moment, seen.replicas, advice.replicas);
+        // What is kept in reserve comes on top, and is not what the load needs.
+        let there = seen.replicas.saturating_sub(intent.headroom);
+        let size = self.reluctance.settle(moment, there, advice.replicas);
         let bounded = self.size(intent, seen, found, replica, (&advice, size), &figures);
         Wanted {
             replicas: bounded.replicas,
@@ -263,6 +267,7 @@ impl Mind {
         (advice, size): (&Advice, u32),
         figures: &Figures,
     ) -> Bounded {
+        let there = seen.replicas.saturating_sub(intent.headroom);
         let horizon = figures.cold_start.unwrap_or_default();
         let demand = figures.demand.map_or(0.0, |count| count.0);
         let mut bounded = Bounded {
@@ -296,17 +301,7 @@ impl Mind {
             )
         });
         backlog(&mut bounded, seen, found, replica, horizon, self.forecast.felt());
-        let kept = self.kept_while_young(seen, horizon).min(seen.replicas);
-        bounded.at_least(kept, StepKind::Keep, || {
-            "only just met: what was there is kept until more is known".to_owned()
-        });
-        consolidate(&mut bounded, seen, found, self.forecast.needed());
-        if self.price.is_missed(allowed(intent, self.price.aim())) {
-            bounded.at_least(seen.replicas, StepKind::Keep, || {
-                "more requests are late than is aimed at: nothing is taken away".to_owned()
-            });
-        }
-        keep_while_queued(&mut bounded, seen, found);
+        consolidate(&mut bounded, there, seen, found, self.forecast.needed());
         if let (Some(role), Some(partner)) = (&intent.role, seen.partner)
             && let Some(ratio) = role.prefill_per_decode
         {
@@ -330,6 +325,16 @@ impl Mind {
                 format!("{} are kept in reserve", intent.headroom)
             });
         }
+        let kept = self.kept_while_young(seen, horizon).min(seen.replicas);
+        bounded.at_least(kept, StepKind::Keep, || {
+            "only just met: what was there is kept until more is known".to_owned()
+        });
+        if self.price.is_missed(allowed(intent, self.price.aim())) {
+            bounded.at_least(seen.replicas, StepKind::Keep, || {
+                "more requests are late than is aimed at: nothing is taken away".to_owned()
+            });
+        }
+        keep_while_queued(&mut bounded, seen, found);
         bounded
     }
 

@@ -78,9 +78,9 @@ pub(crate) fn hold_while_overdue(bounded: &mut Bounded, seen: &Observation, over
     }
 }
 
-/// Whether fewer replicas than there are would still do.
-pub(crate) fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &Seen, lately: f64) {
-    if bounded.replicas >= seen.replicas {
+/// Whether fewer replicas than are `there` for the load would still do.
+pub(crate) fn consolidate(bounded: &mut Bounded, there: u32, seen: &Observation, found: &Seen, lately: f64) {
+    if bounded.replicas >= there {
         return;
     }
     #[expect(
@@ -89,7 +89,7 @@ pub(crate) fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &See
         reason = "saturates"
     )]
     let needed = (lately - 1e-9).ceil().max(0.0) as u32;
-    bounded.at_least(needed.min(seen.replicas), StepKind::Consolidation, || {
+    bounded.at_least(needed.min(there), StepKind::Consolidation, || {
         format!("{lately:.2} were needed within the time of a start: fewer than {needed} would not do")
     });
     // Replicas that start are what the load before asked for; the ready ones carry it alone.
@@ -99,7 +99,7 @@ pub(crate) fn consolidate(bounded: &mut Bounded, seen: &Observation, found: &See
         .filter(|pod| matches!(pod.stage, Stage::Pending | Stage::Starting))
         .count();
     if found.ready > 0 && starting > 0 {
-        bounded.at_least(found.ready.min(seen.replicas), StepKind::Consolidation, || {
+        bounded.at_least(found.ready.min(there), StepKind::Consolidation, || {
             "what starts goes before what serves".to_owned()
         });
     }

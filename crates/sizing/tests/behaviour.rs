@@ -7,7 +7,7 @@ mod world;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rheostat_sizing::{Intent, Learned, Objective, Outcome, Sizer};
+use rheostat_sizing::{Intent, Learned, Objective, Outcome, Sizer, Stage};
 use world::{HOUR, World, capacity, intent, noise};
 
 /// Turns from growing to shrinking and back.
@@ -334,6 +334,50 @@ fn a_first_jump_asks_for_what_it_takes_and_for_more_where_more_comes() {
         );
         assert!(f64::from(*counts.last().unwrap()) >= 0.85 * needed);
         before = most;
+    }
+}
+
+/// What is kept in reserve is not what the load asks for, whatever keeps replicas meanwhile.
+#[test]
+fn a_reserve_is_kept_once() {
+    let with = |headroom| Intent { headroom, ..intent() };
+    for cold_start in [60, 600] {
+        let most = |headroom| {
+            let mut world = World::new(with(headroom), 2 + headroom);
+            world.cold_start = Some(Duration::from_secs(cold_start));
+            world.run(HOUR, |_| 1.4 * capacity());
+            let counts = world.run(HOUR, |step| if step < 40 { 9.0 } else { 1.4 } * capacity());
+            *counts.iter().max().unwrap()
+        };
+        let (none, two) = (most(0), most(2));
+        assert!(two <= none + 2, "{two} with a reserve of two, {none} without one");
+    }
+    let mut world = World::new(with(1), 4);
+    world.run(4 * HOUR, |step| (2.4 + 0.2 * noise(step as u64, 7)) * capacity());
+    let counts = world.run(4 * HOUR, |step| (2.4 + 0.2 * noise(step as u64, 8)) * capacity());
+    let changes = counts.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(changes <= 4, "{changes} changes in four hours");
+}
+
+/// A node is cut off, or the only replica fails its probe under load: what it was doing is not nothing.
+#[test]
+fn what_served_when_all_pods_became_unready_is_not_taken_for_idle() {
+    let mut world = may_go_to_zero();
+    world.run(HOUR, |_| 1.5 * capacity());
+    let there = world.replicas;
+    for _ in 0..HOUR {
+        let mut seen = world.seen();
+        world.now = world.now.plus(Duration::from_secs(5));
+        seen.now = world.now;
+        for pod in &mut seen.pods {
+            (pod.stage, pod.serving) = (Stage::Unready, None);
+        }
+        let decision = world.sizer.decide(&world.intent, &seen);
+        assert!(decision.active && decision.replicas >= there, "{decision:?}");
+        assert!(
+            matches!(decision.outcome, Outcome::Unknown { .. }),
+            "{decision:?}"
+        );
     }
 }
 

@@ -37,6 +37,10 @@ const MOST_COVERED: usize = 24;
 const MOST_USABLE: f64 = 0.9;
 /// Never less, so that a wrong fit cannot make the replica count run away.
 const LEAST_USABLE: f64 = 0.05;
+/// What no number of replicas keeps is not worth eighteen times as many: the further a replica without load is beyond
+/// a latency, the less is done for it, and a quarter beyond it next to nothing is. Not at once, since it is not known
+/// exactly where that is.
+const GIVEN_UP: f64 = 4.0;
 
 /// Part of the batch's places and of the KV cache that may be full: beyond it requests queue and are
 /// preempted.
@@ -53,6 +57,8 @@ pub(crate) struct ReplicaCapacity {
     pub(crate) confidence: f64,
     /// What bound the usable part.
     pub(crate) bound: UsableBound,
+    /// What a replica without any load misses already, so that no number of replicas keeps it.
+    pub(crate) beyond_reach: Option<UsableBound>,
 }
 
 /// What bounds the usable part of a replica's time.
@@ -72,6 +78,21 @@ pub(crate) enum UsableBound {
     Queueing,
     /// What it was seen to finish while requests waited.
     Finished,
+}
+
+impl UsableBound {
+    /// For a person.
+    pub(crate) const fn in_words(self) -> &'static str {
+        match self {
+            Self::Itl => "the time between two tokens",
+            Self::Ttft => "the time to the first token",
+            Self::E2e => "the time of a whole request",
+            Self::Places => "the places in the batch",
+            Self::Kv => "the KV cache",
+            Self::Queueing => "queueing alone",
+            Self::Finished => "what it finishes while requests wait",
+        }
+    }
 }
 
 impl ReplicaCapacity {
@@ -184,9 +205,18 @@ pub(crate) fn within(
     room: Room,
 ) -> ReplicaCapacity {
     let mut usable = (MOST_USABLE, UsableBound::Queueing);
+    let mut beyond_reach = None;
     let mut bind = |part: f64, bound: UsableBound| {
-        if part < usable.0 {
-            usable = (part, bound);
+        let worth = if part > 0.0 {
+            part.max(LEAST_USABLE)
+        } else {
+            LEAST_USABLE - part * GIVEN_UP
+        };
+        if part <= 0.0 {
+            beyond_reach = Some(bound);
+        }
+        if worth < usable.0 {
+            usable = (worth, bound);
         }
     };
     if let Some(itl) = slo.itl {
@@ -216,9 +246,10 @@ pub(crate) fn within(
     }
     ReplicaCapacity {
         work: model.work(lengths).max(1e-9),
-        usable: usable.0.clamp(LEAST_USABLE, MOST_USABLE),
+        usable: usable.0,
         confidence,
         bound: usable.1,
+        beyond_reach,
     }
 }
 
@@ -287,6 +318,7 @@ mod tests {
             usable: 0.8,
             confidence: 0.0,
             bound: UsableBound::Itl,
+            beyond_reach: None,
         };
         let seen = believed.at_most(2.0);
         assert!((seen.usable / seen.work - 2.0).abs() < 1e-9);

@@ -75,6 +75,9 @@ const USUAL: Lengths = Lengths {
 /// minutes.
 const LENGTHS_WEIGHT: f64 = 0.02;
 
+/// One look's mean counts for no more than so many times what is known: what a pod tells wrong once is no new mix.
+const MOST_CHANGED: f64 = 4.0;
+
 /// Readings older than this are nothing that is known: three scrapes were missed.
 const FRESH: Duration = Duration::from_secs(15);
 
@@ -246,10 +249,16 @@ impl Demand {
         };
         self.lengths = Some(match self.lengths {
             None => found,
-            Some(before) => Lengths {
-                prompt: before.prompt + LENGTHS_WEIGHT * (found.prompt - before.prompt),
-                output: before.output + LENGTHS_WEIGHT * (found.output - before.output),
-            },
+            Some(before) => {
+                let towards = |before: f64, found: f64| {
+                    let found = found.clamp(before / MOST_CHANGED, before.max(1.0) * MOST_CHANGED);
+                    before + LENGTHS_WEIGHT * (found - before)
+                };
+                Lengths {
+                    prompt: towards(before.prompt, found.prompt),
+                    output: towards(before.output, found.output),
+                }
+            }
         });
     }
 }

@@ -75,6 +75,11 @@ impl Lateness {
         &self.seen
     }
 
+    /// The part that is late however little load there is.
+    pub(crate) fn unavoidable(&self) -> f64 {
+        self.curve.late.first().copied().unwrap_or(0.0)
+    }
+
     /// Takes over what another has seen.
     pub(crate) fn adopt(&mut self, seen: &[(f64, f64)]) {
         // It comes from where others may write: what nobody can have seen is none of ours.

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::Residuals;
 use crate::capacity::Capacity;
 use crate::cold_start::ColdStart;
+use crate::intent::Objective;
 use crate::ledger::Ledger;
 use crate::price::Price;
 use crate::season::Season;
@@ -19,6 +20,8 @@ pub struct Learned {
     pub(crate) costs: Vec<(f64, f64)>,
     pub(crate) lateness: Vec<(f64, f64)>,
     pub(crate) price: Option<Price>,
+    /// What was to be kept: all of it but capacity, cold starts and what was spent is about that.
+    pub(crate) objective: Option<Objective>,
 }
 
 impl Learned {

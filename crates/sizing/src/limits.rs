@@ -54,6 +54,7 @@ pub(crate) fn bind(
     intent: &Intent,
     seen: &Observation,
     ledger: &Ledger,
+    usual: &str,
 ) -> Option<Ratio> {
     rates(bounded, intent, seen, ledger);
     surge(bounded, intent, seen);
@@ -66,7 +67,7 @@ pub(crate) fn bind(
         });
     }
     let left = budgets(bounded, intent, seen, ledger);
-    power(bounded, intent, seen);
+    power(bounded, intent, seen, usual);
     if let Some(pool) = seen.pool {
         bounded.at_most(pool, StepKind::Pool, || {
             format!("the GPU pool leaves this workload {pool}")
@@ -172,19 +173,28 @@ fn budgets(bounded: &mut Bounded, intent: &Intent, seen: &Observation, ledger: &
     tightest.map(Ratio)
 }
 
-fn power(bounded: &mut Bounded, intent: &Intent, seen: &Observation) {
+fn power(bounded: &mut Bounded, intent: &Intent, seen: &Observation, usual: &str) {
     let Some(Watts(most)) = intent.limits.power else {
         return;
     };
-    // A replica that is added can draw as much as the hungriest that is seen, and where none tells, as much
-    // as its data sheet allows.
-    let drawn = |pod: &Replica| pod.power.map(|power| power.0);
-    let each = seen.ready().filter_map(drawn).fold(0.0, f64::max);
-    let hardware = seen.pods.first().map_or("", |pod| pod.hardware.as_ref());
-    let each = if each > 0.0 {
-        each
+    let known = seen.pods.iter().map(|pod| pod.hardware.as_ref());
+    let known = known.filter(|hardware| !hardware.is_empty()).chain([usual]);
+    let sheet = known
+        .map(|hardware| most_power(hardware, intent.replica.gpus).0)
+        .fold(0.0, f64::max);
+    // A replica can draw as much as the hungriest that works hard; as long as none does, as its data sheet allows: one
+    // that rests draws a seventh of it.
+    let drawn = |pod: &Replica| Some((pod.power?.0, pod.gpu_utilization.map_or(0.0, |ratio| ratio.0)));
+    let told: Vec<(f64, f64)> = seen.ready().filter_map(drawn).collect();
+    let hardest = told
+        .iter()
+        .filter(|(_, busy)| *busy >= WORKS_HARD)
+        .map(|(watts, _)| *watts)
+        .fold(0.0, f64::max);
+    let each = if hardest > 0.0 {
+        hardest
     } else {
-        most_power(hardware, intent.replica.gpus).0
+        told.iter().map(|(watts, _)| *watts).fold(sheet, f64::max)
     };
     #[expect(
         clippy::cast_possible_truncation,
@@ -192,7 +202,17 @@ fn power(bounded: &mut Bounded, intent: &Intent, seen: &Observation) {
         reason = "saturates"
     )]
     let ceiling = (most / each.max(1.0)).floor().max(0.0) as u32;
+    // What serves within the limit need not go because it could draw more.
+    let total: f64 = told.iter().map(|(watts, _)| watts).sum();
+    let within = told.len() == seen.ready_count() as usize && total <= most;
+    let ceiling = match within {
+        true => ceiling.max(seen.ready_count()),
+        false => ceiling,
+    };
     bounded.at_most(ceiling, StepKind::Limit, || {
         format!("{most:.0} W are enough for {ceiling} replicas of {each:.0} W")
     });
 }
+
+/// GPUs that are busy for so much of their time draw about what they can.
+const WORKS_HARD: f64 = 0.8;

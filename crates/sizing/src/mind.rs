@@ -13,7 +13,7 @@ use crate::limits::Bounded;
 use crate::moment::{Moment, STEP};
 use crate::objective::{allowed, capacity_in_words, demand, patience, weight};
 use crate::observation::Observation;
-use crate::price::Price;
+use crate::price::{Price, Requests};
 use crate::queued_outside::QueuedOutside;
 use crate::reluctance::Reluctance;
 use crate::rules::{Advice, Came, Rules};
@@ -36,6 +36,9 @@ pub(crate) struct Mind {
     enough_since: Option<Timestamp>,
     /// When there was a request last.
     busy: Timestamp,
+    /// What was to be kept so far: replicas, lateness and its price are told apart by it.
+    #[serde(default)]
+    pub(crate) objective: Option<Objective>,
     /// Replicas that were there at the beginning: what somebody thought right, until more is known.
     first: u32,
     pub(crate) last: Option<Wanted>,
@@ -81,17 +84,33 @@ impl Mind {
             caught_up: false,
             enough_since: None,
             busy: seen.now,
+            objective: None,
             first: seen.replicas,
             last: None,
         }
     }
 
     pub(crate) fn adopt(&mut self, learned: Learned) {
+        self.objective = learned.objective;
         self.forecast.adopt(learned.season, &learned.residuals);
         self.rules.adopt(&learned.costs, &learned.lateness);
         if let Some(price) = learned.price {
             self.price = price;
         }
+    }
+
+    /// Begins anew where another objective is to be kept from now on: what a replica can do within it is another thing,
+    /// and so is who was late. What is there is kept meanwhile, as of a workload that was only just met.
+    pub(crate) fn keep_to(&mut self, objective: &Objective, seen: &Observation) {
+        if self.objective.as_ref().is_some_and(|before| before != objective) {
+            *self = Self {
+                busy: self.busy,
+                stepped: self.stepped,
+                last: self.last.take(),
+                ..Self::new(seen)
+            };
+        }
+        self.objective = Some(*objective);
     }
 
     /// One step: learns from what was seen, and says how many replicas that takes before any limit.
@@ -178,13 +197,12 @@ impl Mind {
             self.caught_up = held || !self.is_young(seen, horizon);
         }
         if !gap && self.caught_up {
-            self.price.pass(
-                moment,
-                demand,
-                rate.max(found.kept.map_or(0.0, |kept| kept.0)) * seconds,
+            let came = Requests {
+                all: rate.max(found.kept.map_or(0.0, |kept| kept.0)) * seconds,
                 late,
-                allowed,
-            );
+                unavoidable: self.rules.lateness().unavoidable(),
+            };
+            self.price.pass(moment, demand, came, allowed);
         }
         if !gap {
             self.forecast.pass(moment, demand);

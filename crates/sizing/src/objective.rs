@@ -1,10 +1,12 @@
+use std::collections::BTreeMap;
+
 use rheostat_reading::{Ratio, Seconds};
 
 use crate::capacity::{Capacity, FULL, ReplicaCapacity, Room, UsableBound, slo_of, within};
 use crate::cost::Lengths;
 use crate::demand::Seen;
 use crate::intent::{Intent, Objective, Part, Slo};
-use crate::observation::{Observation, Stage};
+use crate::observation::Observation;
 
 /// Requests may wait for no longer than this, whatever the objective says, in seconds: the bounds of what
 /// a queue in front of an engine is modelled for.
@@ -70,14 +72,46 @@ pub(crate) fn replica(
     seen: &Observation,
     found: &Seen,
 ) -> ReplicaCapacity {
+    let mut kinds = BTreeMap::<&str, u32>::new();
+    for pod in seen.ready().filter(|pod| !pod.hardware.is_empty()) {
+        *kinds.entry(&pod.hardware).or_default() += 1;
+    }
+    if kinds.is_empty() {
+        // At zero, or while pods have no node, what was there before tells what will be there again.
+        let mut starts = seen.pods.iter().map(|pod| pod.hardware.as_ref());
+        let hardware = starts.find(|hardware| !hardware.is_empty());
+        kinds.insert(
+            hardware.or_else(|| capacity.usual_hardware()).unwrap_or_default(),
+            1,
+        );
+    }
+    let each = kinds
+        .into_iter()
+        .map(|(hardware, count)| (f64::from(count), of_kind(capacity, intent, found, hardware)));
+    mean(&each.collect::<Vec<_>>())
+}
+
+/// What one of so many of each kind can do, on the mean.
+fn mean(kinds: &[(f64, ReplicaCapacity)]) -> ReplicaCapacity {
+    let all: f64 = kinds.iter().map(|(count, _)| count).sum();
+    let mean = |of: &dyn Fn(&ReplicaCapacity) -> f64| {
+        kinds.iter().map(|(count, kind)| count * of(kind)).sum::<f64>() / all.max(1.0)
+    };
+    let usable = mean(&|kind| kind.usable);
+    // What binds most of them is what is told.
+    let most = kinds.iter().max_by(|one, two| one.0.total_cmp(&two.0));
+    ReplicaCapacity {
+        work: usable / mean(&|kind| kind.usable / kind.work).max(1e-12),
+        usable,
+        confidence: mean(&|kind| kind.confidence),
+        bound: most.map_or(UsableBound::Queueing, |(_, kind)| kind.bound),
+        beyond_reach: most.and_then(|(_, kind)| kind.beyond_reach),
+    }
+}
+
+/// What a replica on `hardware` can do for what comes.
+fn of_kind(capacity: &Capacity, intent: &Intent, found: &Seen, hardware: &str) -> ReplicaCapacity {
     let shape = &intent.replica;
-    let known = || seen.pods.iter().filter(|pod| !pod.hardware.is_empty());
-    let hardware = known()
-        .find(|pod| pod.stage == Stage::Ready)
-        .or_else(|| known().next());
-    let hardware = hardware.map(|pod| pod.hardware.as_ref());
-    // At zero, or while pods have no node, what was there before tells what will be there again.
-    let hardware = hardware.or_else(|| capacity.usual_hardware()).unwrap_or_default();
     let (mut model, confidence) = capacity.model(hardware, shape.gpus, shape.parameters);
     let mut lengths = found.lengths;
     match intent.role.map(|role| role.part) {
@@ -109,6 +143,7 @@ pub(crate) fn replica(
             usable: 1.0,
             confidence,
             bound: UsableBound::Queueing,
+            beyond_reach: None,
         },
     }
 }
@@ -126,25 +161,35 @@ const UNBOUND: Slo = Slo {
 const LONG_PROMPT: f64 = 3.0;
 
 pub(crate) fn capacity_in_words(replica: ReplicaCapacity, found: &Seen) -> String {
-    let bound = match replica.bound {
-        UsableBound::Itl => "the time between two tokens",
-        UsableBound::Ttft => "the time to the first token",
-        UsableBound::E2e => "the time of a whole request",
-        UsableBound::Places => "the places in the batch",
-        UsableBound::Kv => "the KV cache",
-        UsableBound::Queueing => "queueing alone",
-        UsableBound::Finished => "what it finishes while requests wait",
-    };
+    let missed = replica.beyond_reach.map_or_else(String::new, |bound| {
+        format!("; a replica without any load misses {} already", bound.in_words())
+    });
     format!(
         "a replica serves {:.2} requests of {:.0} + {:.0} tokens a second: {} of work each, of which {:.0} % \
-         of the time may be used, bound by {bound} (sure to {:.0} %)",
+         of the time may be used, bound by {} (sure to {:.0} %){missed}",
         replica.usable / replica.work,
         found.lengths.prompt,
         found.lengths.output,
         Seconds(replica.work).in_words(),
         100.0 * replica.usable,
+        replica.bound.in_words(),
         100.0 * replica.confidence
     )
+}
+
+/// Seconds for a person.
+trait InWords {
+    fn in_words(&self) -> String;
+}
+
+impl InWords for Seconds {
+    fn in_words(&self) -> String {
+        if self.0 < 1.0 {
+            format!("{:.0} ms", 1000.0 * self.0)
+        } else {
+            format!("{:.1} s", self.0)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +199,26 @@ mod tests {
     use crate::intent::{Limits, ReplicaShape, Role};
     use crate::observation::Schedule;
     use crate::queued_outside::QueuedOutside;
+
+    #[test]
+    fn a_mixed_fleet_does_what_its_kinds_do_on_the_mean() {
+        let kind = |work: f64, bound| ReplicaCapacity {
+            work,
+            usable: 0.5,
+            confidence: 0.5,
+            bound,
+            beyond_reach: None,
+        };
+        let (fast, slow) = (kind(0.1, UsableBound::Itl), kind(0.4, UsableBound::Places));
+        assert_eq!(mean(&[(1.0, fast)]), fast);
+        // Three do 5 requests a second each, and one 1.25.
+        let mixed = mean(&[(3.0, fast), (1.0, slow)]);
+        assert!(
+            (mixed.usable / mixed.work - 16.25 / 4.0).abs() < 1e-9,
+            "{mixed:?}"
+        );
+        assert_eq!(mixed.bound, UsableBound::Itl);
+    }
 
     #[test]
     fn the_prompt_is_the_context_of_who_decodes() {
@@ -206,20 +271,5 @@ mod tests {
         );
         assert!(decode(8000.0) < work(None, 8000.0));
         assert!(prefill(8000.0) > 10.0 * prefill(100.0));
-    }
-}
-
-/// Seconds for a person.
-trait InWords {
-    fn in_words(&self) -> String;
-}
-
-impl InWords for Seconds {
-    fn in_words(&self) -> String {
-        if self.0 < 1.0 {
-            format!("{:.0} ms", 1000.0 * self.0)
-        } else {
-            format!("{:.1} s", self.0)
-        }
     }
 }

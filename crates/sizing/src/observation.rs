@@ -202,33 +202,41 @@ impl Serving {
     /// Whether each of its numbers could be one of an engine. A single absurd one would stay in what is
     /// learned for days, so that the whole reading is taken for none.
     pub(crate) fn is_plausible(&self) -> bool {
-        let latency =
-            |latency: Option<Latency>| latency.map(|latency| [latency.mean.0, latency.p50.0, latency.p99.0]);
-        let latencies = [self.ttft, self.itl, self.tpot, self.e2e].map(latency);
-        let numbers = [
-            self.waiting.map(|count| count.0),
-            self.running.map(|count| count.0),
-            self.kv_cache_usage.map(|ratio| ratio.0),
-            self.kv_tokens.map(|count| count.0),
-            self.max_sequences.map(|count| count.0),
-            self.request_rate.map(|rate| rate.0),
-            self.prompt_token_rate.map(|rate| rate.0),
-            self.generation_token_rate.map(|rate| rate.0),
-            self.prompt_tokens_mean.map(|count| count.0),
-            self.generation_tokens_mean.map(|count| count.0),
-            self.preemption_rate.map(|rate| rate.0),
-        ];
-        numbers
+        let seconds = [self.ttft, self.itl, self.tpot, self.e2e]
             .into_iter()
             .flatten()
-            .chain(latencies.into_iter().flatten().flatten())
-            .all(|number| (0.0..=MOST_PLAUSIBLE).contains(&number))
+            .flat_map(|latency| [latency.mean.0, latency.p50.0, latency.p99.0]);
+        let counts = [self.waiting, self.running, self.max_sequences];
+        let tokens = [self.prompt_tokens_mean, self.generation_tokens_mean];
+        let rates = [
+            self.request_rate,
+            self.prompt_token_rate,
+            self.generation_token_rate,
+            self.preemption_rate,
+        ];
+        let within = |most: f64| move |number: f64| (0.0..=most).contains(&number);
+        let count = |count: Count| count.0;
+        counts.into_iter().flatten().map(count).all(within(MOST_REQUESTS))
+            && tokens.into_iter().flatten().map(count).all(within(MOST_TOKENS))
+            && seconds.into_iter().all(within(MOST_SECONDS))
+            && rates.into_iter().flatten().all(|rate| within(MOST_RATE)(rate.0))
+            && self.kv_tokens.is_none_or(|tokens| within(MOST_RATE)(tokens.0))
+            && self
+                .kv_cache_usage
+                .is_none_or(|usage| within(MOST_USAGE)(usage.0))
     }
 }
 
-/// No engine counts to more than this, per second, in tokens or in seconds: the largest KV caches hold some
-/// ten million tokens. A higher bound would let a broken page size a fleet, a lower one refuse a real one.
-const MOST_PLAUSIBLE: f64 = 1e9;
+/// No engine has more requests than this: each takes a connection. A higher bound would let a broken page size a fleet.
+const MOST_REQUESTS: f64 = 1e6;
+/// No request has more tokens: the longest contexts hold ten million.
+const MOST_TOKENS: f64 = 1e7;
+/// Nobody waits for longer for a token or an answer: a day.
+const MOST_SECONDS: f64 = 86_400.0;
+/// No engine does more in a second, and no KV cache holds more tokens: the largest hold some ten million.
+const MOST_RATE: f64 = 1e9;
+/// Some engines tell a little more than all, and some tell percent.
+const MOST_USAGE: f64 = 1000.0;
 
 impl Observation {
     /// Pods that serve.

@@ -13,6 +13,9 @@ use crate::moment::{Moment, REMEMBERED};
 pub(crate) struct Price {
     /// Late requests, fading.
     late: f64,
+    /// Those of them that more replicas would have kept from it.
+    #[serde(default)]
+    avoidable: f64,
     /// All requests, fading.
     requests: f64,
     /// Requests per second over hours.
@@ -27,6 +30,16 @@ pub(crate) struct Price {
     requests_lately: f64,
     /// Seconds since more of them were late than is aimed at.
     kept_for: f64,
+}
+
+/// The requests of a step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Requests {
+    pub(crate) all: f64,
+    /// Those that were late.
+    pub(crate) late: f64,
+    /// The part that is late however many replicas there are.
+    pub(crate) unavoidable: f64,
 }
 
 /// The quantile of the normal distribution for nine times of ten. 0 aims at all that is allowed; on days of four
@@ -61,6 +74,7 @@ impl Price {
     pub(crate) const fn new() -> Self {
         Self {
             late: 0.0,
+            avoidable: 0.0,
             requests: 0.0,
             rate: 0.0,
             demand: 0.0,
@@ -74,9 +88,17 @@ impl Price {
 
     /// Takes a step: the demand in replicas, the requests, the late ones among them, and the part that may be
     /// late.
-    pub(crate) fn pass(&mut self, moment: Moment, demand: f64, requests: f64, late: f64, allowed: f64) {
+    pub(crate) fn pass(&mut self, moment: Moment, demand: f64, came: Requests, allowed: f64) {
+        let Requests {
+            all: requests,
+            late,
+            unavoidable,
+        } = came;
         let (seconds, keep) = (moment.seconds, moment.keep());
         self.late = self.late * keep + late;
+        // What is late however many replicas there are is no reason for more.
+        let late = (late - unavoidable * requests).max(0.0);
+        self.avoidable = self.avoidable * keep + late;
         self.requests = self.requests * keep + requests;
         self.seen += seconds;
         let keep_lately = (-seconds / LATELY).exp();
@@ -113,7 +135,7 @@ impl Price {
     pub(crate) fn level(&self, allowed: f64) -> f64 {
         let budget = allowed * (self.requests + self.rate * PRIOR);
         let overdrawn = if budget > 0.0 {
-            (self.late - allowed * self.requests) / budget
+            (self.avoidable - allowed * self.requests) / budget
         } else {
             0.0
         };
@@ -127,7 +149,7 @@ impl Price {
 
     /// Whether more requests are late than is aimed at: in the last minutes, and over the day.
     pub(crate) fn is_missed(&self, allowed: f64) -> bool {
-        self.kept_for < KEPT && self.late > allowed * self.requests
+        self.kept_for < KEPT && self.avoidable > allowed * self.requests
     }
 
     /// Requests per second over hours.
@@ -156,13 +178,45 @@ mod tests {
         horizon: Duration::from_secs(100),
     };
 
+    const fn requests(all: f64, late: f64) -> Requests {
+        Requests {
+            all,
+            late,
+            unavoidable: 0.0,
+        }
+    }
+
+    #[test]
+    fn what_no_replica_keeps_is_told_and_paid_for_by_nobody() {
+        let (allowed, mut price) = (0.01, Price::new());
+        let mut pass = |late: f64| {
+            for _ in 0..720 {
+                let came = Requests {
+                    all: 20.0,
+                    late: 20.0 * late,
+                    unavoidable: 0.05,
+                };
+                price.pass(STEP, 2.0, came, allowed);
+            }
+            (
+                price.is_missed(allowed),
+                price.level(allowed),
+                price.attainment().unwrap(),
+            )
+        };
+        let (missed, level, attainment) = pass(0.055);
+        assert!(!missed && level < FIRST / allowed, "{level}");
+        assert!((attainment - 0.945).abs() < 1e-9, "{attainment}");
+        assert!(pass(0.08).0, "more than has to be");
+    }
+
     #[test]
     fn the_price_rises_while_too_many_are_late_and_falls_while_too_few_are() {
         let allowed = 0.01;
         let after = |late: f64| {
             let mut price = Price::new();
             for _ in 0..3600 {
-                price.pass(STEP, 2.0, 20.0, 20.0 * late, allowed);
+                price.pass(STEP, 2.0, requests(20.0, 20.0 * late), allowed);
             }
             price
         };
@@ -184,7 +238,7 @@ mod tests {
         let mut price = Price::new();
         let mut after = |hours: u32| {
             for _ in 0..hours * 720 {
-                price.pass(STEP, 2.0, 20.0, 0.0, 0.01);
+                price.pass(STEP, 2.0, requests(20.0, 0.0), 0.01);
             }
             price.aim().0
         };
@@ -200,7 +254,7 @@ mod tests {
         let (allowed, mut price) = (0.01, Price::new());
         let mut pass = |steps: u32, late: f64| {
             for _ in 0..steps {
-                price.pass(STEP, 2.0, 20.0, late, allowed);
+                price.pass(STEP, 2.0, requests(20.0, late), allowed);
             }
             price.is_missed(allowed)
         };
@@ -216,12 +270,12 @@ mod tests {
     fn an_objective_is_kept_while_nobody_comes() {
         let (allowed, mut price) = (0.01, Price::new());
         for _ in 0..120 {
-            price.pass(STEP, 2.0, 20.0, 10.0, allowed);
+            price.pass(STEP, 2.0, requests(20.0, 10.0), allowed);
         }
         assert!(price.is_missed(allowed));
         // A night.
         for _ in 0..8 * 720 {
-            price.pass(STEP, 0.0, 0.0, 0.0, allowed);
+            price.pass(STEP, 0.0, requests(0.0, 0.0), allowed);
         }
         assert!(!price.is_missed(allowed));
     }

@@ -85,6 +85,10 @@ pub(crate) fn drained(waiting: f64, demand: f64, horizon: f64, supply: impl Iter
 /// No queue is drained within less, in seconds: what is asked for takes as long to be seen.
 const SHORTEST_DRAIN: f64 = 30.0;
 
+/// Nobody waits for longer, in seconds: whoever asked has given up. Without an end, one look that found far too much
+/// would keep a fleet that was never there late for days.
+const LONGEST_QUEUE: f64 = 600.0;
+
 /// No fleet counts for less, in replicas: with none, all load would be without end.
 const LEAST_SERVED: f64 = 0.01;
 
@@ -174,7 +178,8 @@ impl Shadow {
         let served = f64::from(self.ready) * came.seconds;
         let load = self.backlog / served.max(LEAST_SERVED * came.seconds);
         self.load += curve.share * (load - self.load);
-        self.backlog -= self.backlog.min(served);
+        let most = LONGEST_QUEUE * f64::from(self.ready.max(1));
+        self.backlog = (self.backlog - self.backlog.min(served)).min(most);
         if !came.counts {
             return;
         }

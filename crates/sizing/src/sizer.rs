@@ -15,7 +15,7 @@ use crate::mind::Mind;
 use crate::moment::{Moment, STEP};
 use crate::objective::replica;
 use crate::observation::Observation;
-use crate::steps::hold_while_overdue;
+use crate::steps::{hold_while_overdue, hold_without_pods};
 
 /// Decides how many replicas a workload needs. A plain value: it can be saved, restored and replayed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,7 @@ impl Sizer {
             costs: mind.map_or_else(Vec::new, |mind| mind.rules.costs()),
             lateness: mind.map_or_else(Vec::new, |mind| mind.rules.lateness().seen().to_vec()),
             price: mind.map(|mind| mind.price),
+            objective: mind.and_then(|mind| mind.objective),
         }
     }
 
@@ -107,7 +108,9 @@ impl Sizer {
         if gap {
             self.demand = Demand::default();
         }
-        let seconds = elapsed.min(LONGEST_STEP).as_secs_f64();
+        // One that came early, for who waits at zero or by a clock, counts as a whole: means count looks, and what came
+        // in a moment would be taken for what comes all the time.
+        let seconds = elapsed.clamp(STEP, LONGEST_STEP).as_secs_f64();
         let found = self.demand.pass(seen, seconds, &intent.objective);
         let shape = &intent.replica;
         if !matches!(intent.objective, Objective::Utilization(_)) {
@@ -122,6 +125,7 @@ impl Sizer {
             }
             mind
         });
+        mind.keep_to(&intent.objective, seen);
         mind.step += 1;
         mind.stepped = seen.now;
         let horizon = self.cold_start.expected(intent.cold_start, seen) + LAG;
@@ -170,6 +174,8 @@ impl Sizer {
         }
         let overdue = self.cold_start.overdue(intent.cold_start, seen).count();
         hold_while_overdue(&mut bounded, seen, overdue);
+        let start = self.cold_start.expected(intent.cold_start, seen);
+        hold_without_pods(&mut bounded, seen, self.ledger.range(seen.now, start));
         let mut active = if seen.replicas > 0 && (wanted.unknown.is_some() || wanted.partial) {
             // What is not known is not idle. At zero there is nothing that could be known but who waits.
             true
@@ -206,7 +212,8 @@ impl Sizer {
 
     /// Keeps to the limits, and tells what is left of the tightest budget.
     fn limit(&self, bounded: &mut Bounded, intent: &Intent, seen: &Observation) -> Option<Ratio> {
-        let left = bind(bounded, intent, seen, &self.ledger);
+        let usual = self.capacity.usual_hardware().unwrap_or_default();
+        let left = bind(bounded, intent, seen, &self.ledger, usual);
         if seen.schedule.frozen {
             bounded.to(seen.replicas, StepKind::Schedule, || {
                 "a blackout of the schedule: the count stays as it is".to_owned()

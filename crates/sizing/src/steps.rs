@@ -78,6 +78,18 @@ pub(crate) fn hold_while_overdue(bounded: &mut Bounded, seen: &Observation, over
     }
 }
 
+/// Replicas for which there has been no pod for the time of a start get none: a quota is used up, or something refuses
+/// them. `asked` is how many there were to be meanwhile, at least and at most.
+pub(crate) fn hold_without_pods(bounded: &mut Bounded, seen: &Observation, asked: Option<(u32, u32)>) {
+    let pods = u32::try_from(seen.pods.len()).unwrap_or(u32::MAX);
+    let missing = asked.map_or(0, |(least, _)| least.min(seen.replicas).saturating_sub(pods));
+    if missing > 0 {
+        bounded.at_most(seen.replicas, StepKind::Keep, || {
+            format!("of {missing} replicas no pod has come to be: no more are asked for until they do")
+        });
+    }
+}
+
 /// Whether fewer replicas than are `there` for the load would still do.
 pub(crate) fn consolidate(bounded: &mut Bounded, there: u32, seen: &Observation, found: &Seen, lately: f64) {
     if bounded.replicas >= there {

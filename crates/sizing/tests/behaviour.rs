@@ -7,7 +7,8 @@ mod world;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rheostat_sizing::{Intent, Learned, Objective, Outcome, Sizer, Stage};
+use rheostat_reading::{Count, Ratio};
+use rheostat_sizing::{Intent, Learned, Objective, Outcome, Sizer, Slo, Stage, StepKind};
 use world::{HOUR, World, capacity, intent, noise};
 
 /// Turns from growing to shrinking and back.
@@ -335,6 +336,92 @@ fn a_first_jump_asks_for_what_it_takes_and_for_more_where_more_comes() {
         assert!(f64::from(*counts.last().unwrap()) >= 0.85 * needed);
         before = most;
     }
+}
+
+/// A token within what an iteration takes at best cannot be had for any number of replicas.
+#[test]
+fn what_no_number_of_replicas_keeps_costs_no_more_than_serving_does() {
+    let with = |itl: u64| Intent {
+        objective: Objective::Slo(Slo {
+            ttft: Some(Duration::from_secs(2)),
+            itl: Some(Duration::from_millis(itl)),
+            e2e: None,
+            attainment: Ratio(0.99),
+        }),
+        ..intent()
+    };
+    let cost = |itl: u64| {
+        let mut world = World::new(with(itl), 3);
+        mean(&world.run(6 * HOUR, |_| 2.0 * capacity())[HOUR..])
+    };
+    // An iteration takes 10 ms at best.
+    let (kept, hopeless) = (cost(40), cost(5));
+    assert!(
+        hopeless <= 2.0 * kept,
+        "{hopeless}, and {kept} for what can be kept"
+    );
+
+    let mut world = World::new(with(5), 3);
+    world.run(HOUR, |_| 2.0 * capacity());
+    let decision = world.step(2.0 * capacity());
+    let capacity_in_words = decision.steps.iter().find(|step| step.kind == StepKind::Capacity);
+    let why = &capacity_in_words.unwrap().why;
+    assert!(
+        why.contains("a replica without any load misses the time between two tokens already"),
+        "{why}"
+    );
+}
+
+/// Somebody wrote 14 ms for 140, and finds it in the evening.
+#[test]
+fn another_objective_is_kept_from_then_on() {
+    let mut world = World::new(intent(), 3);
+    let before = *world.run(3 * HOUR, |_| 3.0 * capacity()).last().unwrap();
+    let Objective::Slo(slo) = world.intent.objective else {
+        panic!("{:?}", world.intent.objective);
+    };
+    let itl = |itl| {
+        Objective::Slo(Slo {
+            itl: Some(Duration::from_millis(itl)),
+            ..slo
+        })
+    };
+    world.intent.objective = itl(14);
+    let tight = *world.run(3 * HOUR, |_| 3.0 * capacity()).last().unwrap();
+    assert!(tight > before, "{tight} for a third of the time, {before} before");
+    world.intent.objective = itl(40);
+    let first = world.step(3.0 * capacity()).replicas;
+    assert_eq!(first, tight, "kept until more is known");
+    let after = *world.run(HOUR, |_| 3.0 * capacity()).last().unwrap();
+    assert!(after <= before + 1, "{after} an hour later, {before} before");
+}
+
+/// A quota is used up: what is asked for never becomes a pod.
+#[test]
+fn what_gets_no_pods_is_not_asked_for_in_ever_greater_numbers() {
+    let mut world = World::new(intent(), 5);
+    world.run(HOUR, |_| 4.0 * capacity());
+    world.most_pods = Some(6);
+    let counts = world.run(HOUR, |_| 9.0 * capacity());
+    let most = *counts.iter().max().unwrap();
+    assert!(most <= 20, "{most} asked for where six fit");
+    let last = *counts.last().unwrap();
+    world.most_pods = None;
+    let relieved = world.run(HOUR, |_| 9.0 * capacity());
+    assert!(*relieved.iter().max().unwrap() >= last.min(9), "{relieved:?}");
+    assert!(world.waiting() < 1.0, "{}", world.waiting());
+}
+
+/// One pod tells of a prompt of ten million tokens, once.
+#[test]
+fn one_absurd_look_is_over_in_minutes() {
+    let mut world = World::new(intent(), 3);
+    let before = mean(&world.run(2 * HOUR, |_| 2.0 * capacity())[HOUR..]);
+    world.step_told(2.0 * capacity(), |serving| {
+        serving.generation_tokens_mean = serving.generation_tokens_mean.map(|_| Count(9e6));
+    });
+    let after = mean(&world.run(2 * HOUR, |_| 2.0 * capacity()));
+    assert!(after <= before + 1.0, "{after} after it, {before} before");
 }
 
 /// What is kept in reserve is not what the load asks for, whatever keeps replicas meanwhile.

@@ -162,6 +162,23 @@ fn power_binds_by_what_is_drawn_or_else_by_the_data_sheet() {
     assert_eq!(unknown.replicas, 8, "what is drawn counts once it is known");
 }
 
+/// One that rests draws a seventh of what it can, and a burst would start so many that serving ones had to go.
+#[test]
+fn what_rests_does_not_tell_how_much_power_replicas_take() {
+    let wanted = limited(|intent| intent.limits.power = Some(Watts(4000.0)));
+    let mut world = World::new(wanted, 1);
+    world.power = Some(Watts(100.0));
+    world.run(20, |_| 0.0);
+    let burst = world.step(60.0 * capacity());
+    assert!(burst.replicas <= 5, "700 W each by the data sheet: {burst:?}");
+    // Six that serve within the limit stay, whatever they could draw.
+    let wanted = limited(|intent| intent.limits.power = Some(Watts(4000.0)));
+    let mut world = World::new(wanted, 6);
+    world.power = Some(Watts(300.0));
+    let decision = world.step(0.5);
+    assert_eq!(decision.replicas, 6, "{decision:?}");
+}
+
 #[test]
 fn a_pool_binds_and_says_so() {
     let mut world = World::new(intent(), 2);

@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) power: Option<Watts>,
     pub(crate) schedule: Schedule,
     pub(crate) pool: Option<u32>,
+    /// Pods that may exist, where a quota says so.
+    pub(crate) most_pods: Option<usize>,
     pods: Vec<Pod>,
     serial: u32,
     outside: f64,
@@ -110,6 +112,7 @@ impl World {
             power: None,
             schedule: Schedule::default(),
             pool: None,
+            most_pods: None,
             pods: Vec::new(),
             serial: 0,
             outside: 0.0,
@@ -277,7 +280,8 @@ impl World {
             let gone = self.pods.remove(last);
             self.outside += gone.in_flight;
         }
-        while self.pods.len() < replicas as usize {
+        let most = self.most_pods.unwrap_or(usize::MAX);
+        while self.pods.len() < most.min(replicas as usize) {
             let name = self.name();
             self.pods.push(Pod {
                 name,

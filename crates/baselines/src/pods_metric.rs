@@ -76,7 +76,7 @@ impl Pods {
                 Stage::Terminating => {}
                 Stage::Pending => pods.pending += 1,
                 Stage::Starting if pod.milestones.started.is_none() => pods.pending += 1,
-                Stage::Starting | Stage::Ready | Stage::Unready => match signal.of(pod) {
+                Stage::Starting | Stage::Ready | Stage::Unready | Stage::Asleep => match signal.of(pod) {
                     Some(value) => pods.values.push(value),
                     None => pods.missing += 1,
                 },

@@ -94,7 +94,7 @@ fn replica(
     let stage = match input.state {
         PodState::Terminating => Stage::Terminating,
         PodState::Ready => Stage::Ready,
-        PodState::Asleep => Stage::Unready,
+        PodState::Asleep => Stage::Asleep,
         PodState::NotReady if pod.node.is_none() => Stage::Pending,
         PodState::NotReady if was_ready => Stage::Unready,
         PodState::NotReady => Stage::Starting,
@@ -393,7 +393,7 @@ mod tests {
             [PodState::Asleep, PodState::Ready]
         );
         let replica = seen(&pod(Some("node-1")), &pods[0], 101, &FirstReady::default());
-        assert_eq!((replica.stage, replica.serving), (Stage::Unready, None));
+        assert_eq!((replica.stage, replica.serving), (Stage::Asleep, None));
     }
 
     #[test]

@@ -264,7 +264,7 @@ impl<'a, S: Server> Fleet<'a, S> {
             match pod.stage {
                 Stage::Pending => stages.pending += 1,
                 Stage::Starting => stages.starting += 1,
-                Stage::Ready | Stage::Unready => stages.ready += 1,
+                Stage::Ready | Stage::Unready | Stage::Asleep => stages.ready += 1,
                 Stage::Terminating => stages.terminating += 1,
             }
         }

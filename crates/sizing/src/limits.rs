@@ -122,7 +122,10 @@ fn rates(bounded: &mut Bounded, intent: &Intent, seen: &Observation, ledger: &Le
 
 fn surge(bounded: &mut Bounded, intent: &Intent, seen: &Observation) {
     if let Some(most) = intent.limits.max_unready {
-        let unready = seen.replicas.saturating_sub(seen.ready_count());
+        let unready = seen
+            .replicas
+            .saturating_sub(seen.ready_count())
+            .saturating_sub(seen.asleep_count());
         let ceiling = seen.replicas.saturating_add(most.saturating_sub(unready));
         bounded.at_most(ceiling, StepKind::Limit, || {
             format!("{unready} replicas are not ready yet, and at most {most} may be")

@@ -91,7 +91,13 @@ impl Mind {
     }
 
     pub(crate) fn adopt(&mut self, learned: Learned) {
-        self.objective = learned.objective;
+        // What another has learned of what was to be kept before says nothing of now.
+        if let (Some(theirs), Some(ours)) = (learned.objective, self.objective)
+            && theirs != ours
+        {
+            return;
+        }
+        self.objective = learned.objective.or(self.objective);
         self.forecast.adopt(learned.season, &learned.residuals);
         self.rules.adopt(&learned.costs, &learned.lateness);
         if let Some(price) = learned.price {

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,8 +92,10 @@ pub enum Stage {
     Starting,
     /// Serving.
     Ready,
-    /// It has been ready and is not now, or its engine sleeps: no capacity, and not known when it will be.
+    /// It has been ready and is not now: no capacity, and not known when it will be.
     Unready,
+    /// Its engine was put to sleep, and serves nobody until somebody wakes it.
+    Asleep,
     /// Being deleted.
     Terminating,
 }
@@ -242,6 +245,25 @@ impl Observation {
     /// Pods that serve.
     pub fn ready(&self) -> impl Iterator<Item = &Replica> {
         self.pods.iter().filter(|pod| pod.stage == Stage::Ready)
+    }
+
+    /// The same without the pods that sleep, where some do.
+    pub(crate) fn awake(&self) -> Cow<'_, Self> {
+        let asleep = self.asleep_count();
+        if asleep == 0 {
+            return Cow::Borrowed(self);
+        }
+        let mut awake = self.clone();
+        awake.pods.retain(|pod| pod.stage != Stage::Asleep);
+        awake.replicas = self.replicas.saturating_sub(asleep);
+        Cow::Owned(awake)
+    }
+
+    /// How many pods sleep.
+    #[must_use]
+    pub fn asleep_count(&self) -> u32 {
+        let asleep = self.pods.iter().filter(|pod| pod.stage == Stage::Asleep);
+        u32::try_from(asleep.count()).unwrap_or(u32::MAX)
     }
 
     /// How many pods serve.

@@ -52,10 +52,12 @@ impl Sizer {
             .mind
             .as_ref()
             .is_none_or(|mind| seen.now.since(mind.stepped) >= STEP || mind.is_woken(seen));
+        let awake = seen.awake();
         if due {
-            self.step(intent, seen);
+            self.cold_start.learn(seen);
+            self.step(intent, &awake);
         }
-        self.conclude(intent, seen)
+        self.conclude(intent, &awake, seen)
     }
 
     /// What is worth keeping over a restart.
@@ -99,7 +101,6 @@ impl Sizer {
     }
 
     fn step(&mut self, intent: &Intent, seen: &Observation) {
-        self.cold_start.learn(seen);
         let elapsed = self
             .mind
             .as_ref()
@@ -140,7 +141,8 @@ impl Sizer {
         mind.last = Some(wanted);
     }
 
-    fn conclude(&self, intent: &Intent, seen: &Observation) -> Decision {
+    /// From what the last step came to, of the pods that are `awake`, to a decision about `all`.
+    fn conclude(&self, intent: &Intent, seen: &Observation, all: &Observation) -> Decision {
         let now = seen.now;
         let Some((mind, wanted)) = self
             .mind
@@ -182,6 +184,14 @@ impl Sizer {
         } else {
             mind.zero(intent, seen, &mut bounded)
         };
+        let asleep = all.asleep_count();
+        if active && asleep > 0 {
+            let with = bounded.replicas.saturating_add(asleep);
+            bounded.to(with, StepKind::Keep, || {
+                format!("{asleep} sleep, and are kept beside those that serve")
+            });
+        }
+        let seen = all;
         if !active {
             // KEDA takes all that is not active. What a floor, a rate or a blackout keeps of nothing is to stay.
             let mut nothing = bounded.clone();

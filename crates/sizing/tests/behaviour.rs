@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rheostat_reading::{Count, Ratio};
-use rheostat_sizing::{Intent, Learned, Objective, Outcome, Sizer, Slo, Stage, StepKind};
+use rheostat_sizing::{Intent, Learned, Limits, Objective, Outcome, Sizer, Slo, Stage, StepKind};
 use world::{HOUR, World, capacity, intent, noise};
 
 /// Turns from growing to shrinking and back.
@@ -422,6 +422,47 @@ fn one_absurd_look_is_over_in_minutes() {
     });
     let after = mean(&world.run(2 * HOUR, |_| 2.0 * capacity()));
     assert!(after <= before + 1.0, "{after} after it, {before} before");
+}
+
+/// Somebody put three of four engines to sleep: they are neither capacity nor too many.
+#[test]
+fn engines_that_sleep_are_kept_beside_what_the_load_asks_for() {
+    let mut world = World::new(intent(), 4);
+    world.run(HOUR, |_| 3.0 * capacity());
+    let there = world.replicas;
+    let mut last = Vec::new();
+    for _ in 0..HOUR {
+        world.now = world.now.plus(Duration::from_secs(5));
+        let mut seen = world.seen();
+        for pod in seen.pods.iter_mut().skip(1) {
+            (pod.stage, pod.serving) = (Stage::Asleep, None);
+        }
+        let decision = world.sizer.decide(&world.intent, &seen);
+        last.push((decision.replicas, decision.active, decision.outcome));
+    }
+    let (replicas, active, outcome) = last.pop().unwrap();
+    assert_eq!((active, outcome), (true, Outcome::Known));
+    assert!(replicas >= there, "{replicas} of {there}");
+    let limited = Intent {
+        limits: Limits {
+            max_unready: Some(1),
+            ..Limits::default()
+        },
+        ..intent()
+    };
+    let mut seen = world.seen();
+    for pod in seen.pods.iter_mut().skip(1) {
+        (pod.stage, pod.serving) = (Stage::Asleep, None);
+    }
+    if let Some(serving) = seen.pods.first_mut().and_then(|pod| pod.serving.as_mut()) {
+        serving.waiting = Some(Count(400.0));
+    }
+    let grown = Sizer::new().decide(&limited, &seen);
+    assert_eq!(
+        grown.replicas,
+        there + 1,
+        "those that sleep are not about to start: {grown:?}"
+    );
 }
 
 /// What is kept in reserve is not what the load asks for, whatever keeps replicas meanwhile.

@@ -123,7 +123,12 @@ impl ExternalScaler for MemoryScaler {
     fn observe(&mut self, observation: &Observation) {
         // An engine takes its memory while it starts, and a GPU without one is empty: the value says
         // nothing of load.
-        let holds = |stage| matches!(stage, Stage::Starting | Stage::Ready | Stage::Unready);
+        let holds = |stage| {
+            matches!(
+                stage,
+                Stage::Starting | Stage::Ready | Stage::Unready | Stage::Asleep
+            )
+        };
         let any = observation.pods.iter().any(|pod| holds(pod.stage));
         self.value = if any { self.engine_percent } else { 0.0 };
     }

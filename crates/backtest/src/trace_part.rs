@@ -43,6 +43,10 @@ pub enum TraceError {
     },
 }
 
+/// A trace that lists its requests ends so much after the last of them. Without it, one whose last request comes
+/// after two days would be longer than two days.
+const MOMENT: Duration = Duration::from_nanos(1);
+
 impl TracePart {
     /// More than that are refused: at 24 bytes each they take 2.4 GB.
     pub const MOST_REQUESTS: usize = 100_000_000;
@@ -63,7 +67,7 @@ impl TracePart {
         requests: impl Iterator<Item = Request>,
         until: Duration,
     ) -> Result<Self, TraceError> {
-        let scored_from = if until > Self::TEACHING_FROM {
+        let scored_from = if until > Self::TEACHING_FROM + MOMENT {
             Self::DAY
         } else {
             Duration::ZERO

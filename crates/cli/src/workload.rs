@@ -92,7 +92,7 @@ impl WorkloadArguments {
         };
         let of = || format!("--trace {}", path.display());
         let trace = Trace::open(path, &options).with_context(of)?;
-        let until = self.until.unwrap_or_else(|| trace.duration());
+        let until = self.until.unwrap_or_else(|| trace.end());
         if self.from >= until {
             bail!("--from is {:?}; it must be before the end, {until:?}", self.from);
         }
@@ -108,9 +108,7 @@ impl WorkloadArguments {
             .fold(name.as_ref(), |name, ending| {
                 name.strip_suffix(ending).unwrap_or(name)
             });
-        // What is listed ends with its last request; a moment more, so that this one is within.
-        let end = trace.duration() + Duration::from_nanos(1);
-        TracePart::new(short, trace.requests(), end).with_context(of)
+        TracePart::new(short, trace.requests(), trace.end()).with_context(of)
     }
 }
 
@@ -231,7 +229,56 @@ pub(crate) fn read_bounded(path: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        workload: WorkloadArguments,
+    }
+
+    /// The part that `options` leave of a trace that lists requests at `seconds`.
+    fn part(seconds: &[u32], options: &[&str]) -> anyhow::Result<TracePart> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("listed.jsonl");
+        let line = |at: &u32| {
+            let at = u64::from(*at) * 1000;
+            format!("{{\"timestamp\": {at}, \"input_length\": 800, \"output_length\": 200}}\n")
+        };
+        std::fs::write(&path, seconds.iter().map(line).collect::<String>())?;
+        let path = path.to_string_lossy();
+        let arguments = ["rheostat", "--trace", &path]
+            .into_iter()
+            .chain(options.iter().copied());
+        let workload = Line::try_parse_from(arguments)?.workload;
+        workload.part(&workload.trace[0])
+    }
+
+    #[test]
+    fn the_last_request_of_a_listed_trace_is_run_too() {
+        let at = |part: &TracePart| -> Vec<u64> {
+            part.requests.iter().map(|request| request.at.as_secs()).collect()
+        };
+        for listed in [vec![0], vec![0, 0, 0], vec![0, 60, 90, 90]] {
+            let expected: Vec<u64> = listed.iter().copied().map(u64::from).collect();
+            assert_eq!(at(&part(&listed, &[]).unwrap()), expected);
+        }
+        assert_eq!(at(&part(&[0, 60, 90], &["--from", "1m"]).unwrap()), [0, 30]);
+        assert_eq!(at(&part(&[0, 60, 90], &["--until", "90s"]).unwrap()), [0, 60]);
+    }
+
+    #[test]
+    fn two_days_are_not_more_than_two_days() {
+        let day = 86_400;
+        for options in [&[][..], &["--until", "2d"]] {
+            let part = part(&[0, day, 2 * day], options).unwrap();
+            assert_eq!(part.scored_from, Duration::ZERO, "{options:?}");
+        }
+        let longer = part(&[0, day, 2 * day + 1], &[]).unwrap();
+        assert_eq!(longer.scored_from, TracePart::DAY);
+    }
 
     #[test]
     fn an_slo_is_read() {

@@ -133,6 +133,12 @@ impl Trace {
         Duration::from_nanos(self.to.min(self.source.length()).saturating_sub(self.from))
     }
 
+    /// Before this all its requests come: its duration, and a moment more where the last one is at its very end.
+    #[must_use]
+    pub fn end(&self) -> Duration {
+        Duration::from_nanos(self.to.saturating_sub(self.from))
+    }
+
     /// How many requests it has: exactly, where it lists them, is not multiplied and not cut; on average
     /// otherwise, and to the nearest window (1 s to 10 min, as the format has it) where it is cut.
     #[must_use]

@@ -14,7 +14,7 @@ use rheostat_backtest::{Options, Report, Store, backtest};
 
 use crate::report_files::ReportFiles;
 use crate::stop;
-use crate::workload::{WorkloadArguments, cold_start};
+use crate::workload::{Stated, WorkloadArguments, cold_start};
 use progress::Shown;
 
 /// `rheostat backtest`.
@@ -71,7 +71,9 @@ pub(crate) fn run(arguments: &BacktestArguments) -> anyhow::Result<()> {
         );
     }
     arguments.files.check()?;
-    let cases = arguments.workload.cases(&arguments.cold_start)?;
+    let cases = arguments
+        .workload
+        .cases(&arguments.cold_start, Stated::default())?;
     let threads = arguments
         .jobs
         .map_or_else(std::thread::available_parallelism, Ok)?;

@@ -8,6 +8,7 @@ mod explain;
 mod gpu;
 mod inquiries;
 mod logging;
+mod policy_file;
 mod replay;
 mod report_files;
 mod scaler;

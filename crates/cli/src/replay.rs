@@ -1,18 +1,10 @@
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
-use rheostat_crd::{KIND, Policy, Surroundings};
+use anyhow::bail;
+use rheostat_crd::Surroundings;
 use rheostat_decisions::{LogError, Reader, Record, Supposed, replay, what_if};
-use serde_json::Value;
 
-/// The longest policy that is read. Kubernetes takes no larger objects.
-const LONGEST_POLICY: u64 = 1024 * 1024;
-
-/// KEDA's `cooldownPeriod` where a ScaledObject has none. The log does not say what its ScaledObject has.
-const COOLDOWN: Duration = Duration::from_secs(300);
+use crate::policy_file::{COOLDOWN, PolicyFile};
 
 /// Makes the decisions of `log` again and prints whether they are the same; `workload` alone where one is
 /// named.
@@ -33,9 +25,9 @@ pub(crate) fn again(log: &Path, workload: Option<&str>, json: bool) -> anyhow::R
 
 /// Makes the decisions of `log` again under the policy in the file `policy`, and prints what differs.
 pub(crate) fn under(log: &Path, policy: &Path, workload: Option<&str>, json: bool) -> anyhow::Result<()> {
-    let policy = Other::read(policy)?;
+    let policy = PolicyFile::read(policy)?;
     let mut reader = Reader::open(log)?;
-    let found = what_if(only(&mut reader, workload), |record| policy.suppose(record))?;
+    let found = what_if(only(&mut reader, workload), |record| suppose(&policy, record))?;
     if json {
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
@@ -68,61 +60,21 @@ fn left_out(reader: &Reader) {
     }
 }
 
-/// The policy of `--what-if`.
-struct Other {
-    policy: Policy,
-    /// Whether it says how many replicas there may be; otherwise what the log has stays.
-    has_min: bool,
-    has_max: bool,
-}
-
-impl Other {
-    /// Reads a manifest of a ScalingPolicy, or its `spec` alone.
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(LONGEST_POLICY + 1).read_to_string(&mut text))
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        if text.len() as u64 > LONGEST_POLICY {
-            bail!("{} is longer than {LONGEST_POLICY} bytes", path.display());
-        }
-        Self::parse(&text).with_context(|| format!("{} is no ScalingPolicy", path.display()))
-    }
-
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        let value: Value = serde_saphyr::from_str(text)?;
-        let spec = match (value.get("kind"), value.get("spec")) {
-            (None, None) => &value,
-            (Some(kind), Some(spec)) if kind == KIND => spec,
-            (Some(kind), Some(_)) => bail!("kind is {kind}; allowed is {KIND}"),
-            _ => bail!("a manifest has both `kind: {KIND}` and `spec`"),
-        };
-        let has = |key: &str| {
-            spec.get("replicas")
-                .is_some_and(|replicas| replicas.get(key).is_some())
-        };
-        Ok(Self {
-            policy: Policy::read(spec)?,
-            has_min: has("min"),
-            has_max: has("max"),
-        })
-    }
-
-    fn suppose(&self, record: &Record) -> Supposed {
-        let logged = &record.intent;
-        Supposed {
-            intent: self.policy.intent(&Surroundings {
-                min_replicas: if self.has_min { 0 } else { logged.min_replicas },
-                max_replicas: if self.has_max {
-                    u32::MAX
-                } else {
-                    logged.max_replicas
-                },
-                cooldown_period: COOLDOWN,
-                gpus_per_pod: Some(logged.replica.gpus),
-            }),
-            schedule: self.policy.schedule_at(record.observation.now),
-        }
+/// What is supposed of `record` under `other`; of bounds that it does not have, those of the log stay.
+fn suppose(other: &PolicyFile, record: &Record) -> Supposed {
+    let logged = &record.intent;
+    Supposed {
+        intent: other.policy.intent(&Surroundings {
+            min_replicas: if other.has_min { 0 } else { logged.min_replicas },
+            max_replicas: if other.has_max {
+                u32::MAX
+            } else {
+                logged.max_replicas
+            },
+            cooldown_period: COOLDOWN,
+            gpus_per_pod: Some(logged.replica.gpus),
+        }),
+        schedule: other.policy.schedule_at(record.observation.now),
     }
 }
 
@@ -142,7 +94,7 @@ mod tests {
     fn log(directory: &Path) {
         let log = DecisionLog::on_disk(directory, 16 * 1024 * 1024).unwrap();
         for workload in ["team-a/chat", "team-b/chat"] {
-            let intent = Other::parse("{concurrency: 8, replicas: {min: 2, max: 9}}")
+            let intent = PolicyFile::parse("{concurrency: 8, replicas: {min: 2, max: 9}}")
                 .unwrap()
                 .policy
                 .intent(&Surroundings {
@@ -191,12 +143,10 @@ mod tests {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        let intent = Other::parse(MANIFEST).unwrap().suppose(&records[0]).intent;
+        let intent = suppose(&PolicyFile::parse(MANIFEST).unwrap(), &records[0]).intent;
         assert_eq!((intent.min_replicas, intent.max_replicas), (2, 50));
-        let intent = Other::parse("{utilization: 70%, replicas: {min: 1}}")
-            .unwrap()
-            .suppose(&records[0])
-            .intent;
+        let other = PolicyFile::parse("{utilization: 70%, replicas: {min: 1}}").unwrap();
+        let intent = suppose(&other, &records[0]).intent;
         assert_eq!((intent.min_replicas, intent.max_replicas), (1, 9));
 
         let policy = directory.path().join("policy.yaml");

@@ -10,9 +10,9 @@ use rheostat_backtest::{Case, CaseReport, OURS, Policy, Report, Row, run as run_
 use rheostat_baselines::{Baseline, Settings, Value};
 use rheostat_simulator::Control;
 
+use crate::policy_file::PolicyFile;
 use crate::report_files::ReportFiles;
-use crate::workload::{WorkloadArguments, cold_start};
-use scaling_policy::read as read_policy;
+use crate::workload::{Stated, WorkloadArguments, cold_start};
 use view::View;
 
 /// `rheostat simulate`.
@@ -24,7 +24,7 @@ pub(crate) struct SimulateArguments {
     #[arg(long, default_value = "180s", value_name = "DURATION", value_parser = cold_start)]
     cold_start: Duration,
     /// What decides: `rheostat`, which is ours, another's name as in `rheostat backtest`, or a YAML file with a
-    /// ScalingPolicy, which ours then follows.
+    /// ScalingPolicy, which ours then follows: its SLO and bounds hold where the options give none.
     #[arg(long, default_value = OURS, value_name = "NAME")]
     policy: String,
     /// Sets a parameter of another's policy; may be given several times.
@@ -57,11 +57,13 @@ pub(crate) fn run(arguments: &SimulateArguments) -> anyhow::Result<()> {
             arguments.workload.trace.len()
         );
     };
-    let cases = arguments.workload.cases(&[arguments.cold_start])?;
+    let file = policy_file(arguments)?;
+    let stated = file.as_ref().map_or_else(Stated::default, PolicyFile::stated);
+    let cases = arguments.workload.cases(&[arguments.cold_start], stated)?;
     let case = cases
         .first()
         .with_context(|| format!("--trace {}: nothing to run", trace.display()))?;
-    let chosen = Chosen::new(arguments, case)?;
+    let chosen = Chosen::new(arguments, file, case)?;
     let mut view = View::new(arguments.plain, case);
     let outcome = run_on(case, &chosen.policy.name, chosen.control, true, Some(&mut view))?;
     view.end();
@@ -75,6 +77,21 @@ pub(crate) fn run(arguments: &SimulateArguments) -> anyhow::Result<()> {
     arguments.files.write(&report)
 }
 
+/// The ScalingPolicy that `--policy` names, where it names a file.
+fn policy_file(arguments: &SimulateArguments) -> anyhow::Result<Option<PolicyFile>> {
+    let path = Path::new(&arguments.policy);
+    if path
+        .extension()
+        .is_none_or(|ending| ending != "yaml" && ending != "yml")
+    {
+        return Ok(None);
+    }
+    if !arguments.set.is_empty() {
+        bail!("--set: a ScalingPolicy is changed in its file");
+    }
+    PolicyFile::read(path).context("--policy").map(Some)
+}
+
 /// What decides.
 struct Chosen {
     policy: Policy,
@@ -84,20 +101,13 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn new(arguments: &SimulateArguments, case: &Case) -> anyhow::Result<Self> {
+    fn new(arguments: &SimulateArguments, file: Option<PolicyFile>, case: &Case) -> anyhow::Result<Self> {
         let name = arguments.policy.as_str();
-        let path = Path::new(name);
-        if path
-            .extension()
-            .is_some_and(|ending| ending == "yaml" || ending == "yml")
-        {
-            if !arguments.set.is_empty() {
-                bail!("--set: a ScalingPolicy is changed in its file");
-            }
+        if let Some(file) = file {
             return Ok(Self {
                 policy: Policy::defaults(name),
                 baseline: None,
-                control: read_policy(path, case).with_context(|| format!("--policy {name}"))?,
+                control: scaling_policy::control(file.policy, case),
             });
         }
         let settings = arguments

@@ -34,15 +34,16 @@ pub(crate) struct WorkloadArguments {
     /// How a replica serves: a name of the catalogue, or a JSON file with the fields of an engine.
     #[arg(long, default_value = "llama2-70b-a100-tp4", value_name = "NAME")]
     engine: String,
-    /// What is to be kept: ttft, itl (mean of a request) and e2e at most, by this part of the requests.
-    #[arg(long, default_value = "ttft=5s,itl=200ms,attainment=99%", value_name = "SLO", value_parser = slo)]
-    pub(crate) slo: Slo,
-    /// Never fewer replicas.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
-    min_replicas: u32,
-    /// Never more replicas.
-    #[arg(long, default_value_t = 64, value_name = "NUMBER")]
-    max_replicas: u32,
+    /// What is to be kept: ttft, itl (mean of a request) and e2e at most, by this part of the requests;
+    /// ttft=5s,itl=200ms,attainment=99% where it is not given.
+    #[arg(long, value_name = "SLO", value_parser = slo)]
+    slo: Option<Slo>,
+    /// Never fewer replicas; 1 where it is not given.
+    #[arg(long, value_name = "NUMBER")]
+    min_replicas: Option<u32>,
+    /// Never more replicas; 64 where it is not given.
+    #[arg(long, value_name = "NUMBER")]
+    max_replicas: Option<u32>,
     /// How exactly replicas are simulated: iteration by iteration, or as a flow, which is faster and right on
     /// average.
     #[arg(long, default_value = "fluid", value_name = "MODE")]
@@ -58,20 +59,48 @@ enum ModeName {
     Iteration,
 }
 
+/// What a ScalingPolicy says of what is to be kept; `None` where it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Stated {
+    pub(crate) slo: Option<Slo>,
+    pub(crate) min_replicas: Option<u32>,
+    pub(crate) max_replicas: Option<u32>,
+}
+
+/// What is kept where nothing is said.
+const USUAL_SLO: Slo = Slo {
+    ttft: Some(Duration::from_secs(5)),
+    itl: Some(Duration::from_millis(200)),
+    e2e: None,
+    attainment: Ratio(0.99),
+};
+
 impl WorkloadArguments {
-    /// Each trace with each cold start.
-    pub(crate) fn cases(&self, cold_starts: &[Duration]) -> anyhow::Result<Vec<Case>> {
+    /// Each trace with each cold start, under the options and what is `stated` beside them.
+    pub(crate) fn cases(&self, cold_starts: &[Duration], stated: Stated) -> anyhow::Result<Vec<Case>> {
         let engine = engine(&self.engine)?;
+        let slo = match (self.slo, stated.slo) {
+            (Some(given), Some(aim)) if given != aim => bail!(
+                "--slo is {}, but the policy aims at {}: leave --slo out, or change the policy",
+                slo_text(&given),
+                slo_text(&aim)
+            ),
+            (given, aim) => given.or(aim).unwrap_or(USUAL_SLO),
+        };
+        // As those of a ScaledObject hold against a policy's. So the bound has the floor that is run with.
+        let min_replicas = self.min_replicas.max(stated.min_replicas).unwrap_or(1);
+        let most = [self.max_replicas, stated.max_replicas];
+        let max_replicas = most.into_iter().flatten().min().unwrap_or(64);
         let mut cases = Vec::new();
         for path in &self.trace {
             let part = Arc::new(self.part(path)?);
             for &cold_start in cold_starts {
                 let conditions = Conditions {
                     engine: engine.clone(),
-                    slo: self.slo,
+                    slo,
                     cold_start,
-                    min_replicas: self.min_replicas,
-                    max_replicas: self.max_replicas,
+                    min_replicas,
+                    max_replicas,
                     mode: match self.mode {
                         ModeName::Fluid => Mode::Fluid,
                         ModeName::Iteration => Mode::Iteration,
@@ -178,6 +207,18 @@ fn slo(text: &str) -> Result<Slo, String> {
         return Err("at least one of ttft, itl and e2e is needed".to_owned());
     }
     Ok(slo)
+}
+
+/// An SLO as [`slo`] reads it.
+fn slo_text(slo: &Slo) -> String {
+    let limits = [("ttft", slo.ttft), ("itl", slo.itl), ("e2e", slo.e2e)];
+    let limits = limits
+        .into_iter()
+        .filter_map(|(key, limit)| Some(format!("{key}={:?}", limit?)));
+    // Without the last digits of the arithmetic.
+    let percent = (slo.attainment.0 * 1e8).round() / 1e6;
+    let parts: Vec<String> = limits.chain([format!("attainment={percent}%")]).collect();
+    parts.join(",")
 }
 
 fn attainment(text: &str) -> Result<Ratio, String> {
@@ -293,6 +334,7 @@ mod tests {
             }
         );
         assert_eq!(slo("e2e=1m").unwrap().attainment, Ratio(0.99));
+        assert_eq!(slo_text(&read), "ttft=5s,itl=200ms,attainment=99.5%");
     }
 
     #[test]

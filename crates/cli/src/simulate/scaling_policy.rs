@@ -1,43 +1,35 @@
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use rheostat_backtest::Case;
-use rheostat_crd::{KIND, Policy, Surroundings};
+use rheostat_crd::{Policy, Surroundings};
 use rheostat_simulator::{Control, ExternalScaler, SizingScaler, TriggerAnswer};
 use rheostat_sizing::{Decision, Observation};
-use serde_json::Value;
 
-use crate::workload::read_bounded;
+use crate::policy_file::COOLDOWN;
 
-/// Our policy as the `ScalingPolicy` in the file at `path` has it, on the workload of `case`.
-pub(super) fn read(path: &Path, case: &Case) -> anyhow::Result<Control> {
-    let text = read_bounded(path)?;
-    let object: Value = serde_saphyr::from_str(&text).context("it is no YAML document")?;
-    match object.get("kind").and_then(Value::as_str) {
-        Some(KIND) => {}
-        other => bail!("kind is {other:?}; {KIND} is needed"),
-    }
-    let spec = object.get("spec").context("spec is missing")?;
-    let policy = Policy::read(spec)?;
+/// Our policy as `policy` has it, on the workload of `case`.
+pub(super) fn control(policy: Policy, case: &Case) -> Control {
     let conditions = &case.conditions;
     let intent = policy.intent(&Surroundings {
-        min_replicas: 0,
+        min_replicas: conditions.min_replicas,
         max_replicas: conditions.max_replicas,
-        cooldown_period: Duration::ZERO,
+        cooldown_period: COOLDOWN,
         gpus_per_pod: Some(f64::from(conditions.engine.gpus)),
     });
     let control = SizingScaler::through_keda(intent.clone());
-    let Control::Keda { object, .. } = control else {
-        return Ok(control);
+    let Control::Keda { mut object, .. } = control else {
+        return control;
     };
-    Ok(Control::Keda {
+    // The policy has taken it off its own time. The run begins with a workload that serves already.
+    object.spec.cooldown_period = Some(COOLDOWN.as_secs() as u32);
+    object.spec.initial_cooldown_period = object.spec.cooldown_period;
+    Control::Keda {
         object,
         scaler: Box::new(Scheduled {
             policy,
             inner: SizingScaler::new(intent),
         }),
-    })
+    }
 }
 
 /// Sees the schedule of a policy beside the workload, as the live scaler does.

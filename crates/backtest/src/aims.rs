@@ -9,7 +9,8 @@ use crate::report::{CaseReport, Row, Variant};
 pub struct Aims {
     /// Each trace with each cold start where our policy and others ran.
     pub cases: Vec<CaseAim>,
-    /// The mean of [`CaseAim::share_closed`] over the cases where our policy kept the SLO; `None` without one.
+    /// The mean of [`CaseAim::share_closed`] over the cases where both our policy and the best of the others kept
+    /// the SLO; `None` without one.
     pub mean_share_closed: Option<f64>,
     /// Cases where our policy did not keep the SLO: they are missing in the mean.
     pub missed: usize,
@@ -26,7 +27,7 @@ pub struct CaseAim {
     pub cold_start_seconds: f64,
     /// The least that any policy must spend.
     pub optimum_gpu_hours: f64,
-    /// The best of the others, even tuned in hindsight.
+    /// The best of the others, even tuned in hindsight where there was a search.
     pub best_policy: String,
     /// How its settings came about.
     pub best_variant: Variant,
@@ -39,7 +40,8 @@ pub struct CaseAim {
     /// How often it kept the SLO.
     pub ours_attainment: f64,
     /// Part of the distance from the best of the others to the optimum that ours closes: 1 reaches the
-    /// optimum, 0 costs as much as the best of the others, below 0 more. `None` where there is no distance.
+    /// optimum, 0 costs as much as the best of the others, below 0 more. `None` where there is no distance, and
+    /// where the best of the others missed the SLO: that costs less than keeping it, and is nothing to beat.
     pub share_closed: Option<f64>,
     /// Whether ours kept the SLO.
     pub kept: bool,
@@ -110,7 +112,7 @@ fn aim(case: &CaseReport, attainment: f64) -> Option<CaseAim> {
         best_attainment: best.score.attainment,
         ours_gpu_hours: ours.score.gpu_hours,
         ours_attainment: ours.score.attainment,
-        share_closed: (distance > 0.0).then(|| saved / distance),
+        share_closed: (distance > 0.0 && best.score.attainment >= attainment).then(|| saved / distance),
         kept: ours.score.attainment >= attainment,
     })
 }
@@ -161,6 +163,18 @@ mod tests {
         let case = case_of(10.0, [row("good", 30.0, 0.995), row("rheostat", 15.0, 0.9)]);
         let aims = Aims::new(&[case], 0.99);
         assert_eq!((aims.mean_share_closed, aims.missed), (None, 1));
+    }
+
+    #[test]
+    fn there_is_nothing_to_close_to_one_that_misses_the_slo() {
+        let missed = case_of(10.0, [row("cheap", 12.0, 0.6), row("rheostat", 20.0, 0.992)]);
+        let kept = case_of(10.0, [row("good", 30.0, 0.995), row("rheostat", 20.0, 0.992)]);
+        let aims = Aims::new(&[missed, kept], 0.99);
+        assert_eq!(
+            (aims.cases[0].share_closed, aims.cases[0].best_attainment),
+            (None, 0.6)
+        );
+        assert_eq!((aims.mean_share_closed, aims.missed), (Some(0.5), 0));
     }
 
     #[test]

@@ -68,6 +68,18 @@ pub enum CaseError {
     /// What baselines would be told makes no sense.
     #[error(transparent)]
     Context(#[from] BaselineError),
+    /// Bounds between which there is no replica count, or more than is simulated.
+    #[error(
+        "--min-replicas (a policy's replicas.min) is {min} and --max-replicas (its replicas.max) is {max}; allowed is \
+         a max of 1 to {}, and a min of at most that max",
+        Context::MOST_REPLICAS
+    )]
+    Replicas {
+        /// Never fewer.
+        min: u32,
+        /// Never more.
+        max: u32,
+    },
     /// No replica, however idle, keeps the SLO.
     #[error(
         "slo itl={itl:?} cannot be kept by engine {engine}, whose iterations take {base:?} at least; it must be \
@@ -115,8 +127,12 @@ impl Case {
     ///
     /// # Errors
     ///
-    /// An SLO that nothing keeps, or a trace of more bins than baselines may be told.
+    /// Bounds that make no sense, an SLO that nothing keeps, or a trace of more bins than baselines may be told.
     pub fn new(trace: Arc<TracePart>, conditions: Conditions) -> Result<Self, CaseError> {
+        let (min, max) = (conditions.min_replicas, conditions.max_replicas);
+        if !(1..=Context::MOST_REPLICAS).contains(&max) || min > max {
+            return Err(CaseError::Replicas { min, max });
+        }
         let engine = &conditions.engine;
         if let Some(itl) = conditions.slo.itl
             && engine.usable(itl).0 <= 0.0
@@ -138,8 +154,7 @@ impl Case {
         let first = FIRST.max(conditions.cold_start + ASKING);
         let first = (first.as_secs_f64() / patience.as_secs_f64()).ceil() as usize;
         let busiest = busiest_of(by_patience.get(..first).unwrap_or(&by_patience));
-        let (least, most) = (conditions.min_replicas.max(1), conditions.max_replicas);
-        let warm = (busiest.ceil() as u32).clamp(least.min(most), most);
+        let warm = (busiest.ceil() as u32).clamp(min.max(1), max);
         let optimum = optimum(&trace, &conditions, warm);
         let width = trace.until.div_f64(f64::from(Self::MOST_BINS)).max(DEMAND_BIN);
         let demand = bins(&trace, &each, width).into_iter().enumerate();
@@ -154,8 +169,8 @@ impl Case {
         let foresight = Foresight::new(START, FORESIGHT_BIN, trace.requests.iter().copied())?;
         Ok(Self {
             context: Context {
-                min_replicas: conditions.min_replicas,
-                max_replicas: most,
+                min_replicas: min,
+                max_replicas: max,
                 slo: conditions.slo,
                 cold_start: conditions.cold_start,
                 engine: engine.clone(),
@@ -167,15 +182,15 @@ impl Case {
                 warm,
                 scored_from: trace.scored_from,
                 until: Some(trace.until),
-                max_replicas: most,
+                max_replicas: max,
                 seed: conditions.seed,
                 ..Scenario::new(engine.clone(), conditions.slo)
             },
             demand: demand.collect(),
             optimum,
             busiest,
-            peak: (busiest_of(&by_minute).ceil() as u32).clamp(1, most),
-            burst: (busiest_of(&by_patience).ceil() as u32).clamp(1, most),
+            peak: (busiest_of(&by_minute).ceil() as u32).clamp(1, max),
+            burst: (busiest_of(&by_patience).ceil() as u32).clamp(1, max),
             trace,
             conditions,
         })

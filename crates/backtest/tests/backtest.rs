@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rheostat_backtest::{
-    Case, Conditions, OURS, Options, Outcome, Report, Store, TracePart, Variant, Watch, backtest, html,
+    Case, CaseError, Conditions, OURS, Options, Outcome, Report, Store, TracePart, Variant, Watch, backtest,
+    html,
 };
 use rheostat_reading::Ratio;
 use rheostat_simulator::{EngineModel, Mode};
@@ -33,6 +34,10 @@ fn trace() -> Arc<TracePart> {
 }
 
 fn case() -> Case {
+    case_between(1, 16).unwrap()
+}
+
+fn case_between(min_replicas: u32, max_replicas: u32) -> Result<Case, CaseError> {
     let engine = EngineModel::named("llama2-70b-a100-tp4").unwrap();
     let conditions = Conditions {
         engine,
@@ -43,12 +48,12 @@ fn case() -> Case {
             attainment: Ratio(0.99),
         },
         cold_start: Duration::from_secs(60),
-        min_replicas: 1,
-        max_replicas: 16,
+        min_replicas,
+        max_replicas,
         mode: Mode::Fluid,
         seed: 1,
     };
-    Case::new(trace(), conditions).unwrap()
+    Case::new(trace(), conditions)
 }
 
 fn options(policies: &[&str], evaluations: usize) -> Options {
@@ -172,6 +177,32 @@ fn an_unknown_policy_is_named_with_those_that_there_are() {
         error.contains("\"mine\"") && error.contains("rheostat, static"),
         "{error}"
     );
+}
+
+#[test]
+fn bounds_without_a_count_between_them_are_refused() {
+    for (min, max) in [(0, 0), (10, 5), (1, 100_001), (0, u32::MAX)] {
+        let error = case_between(min, max).unwrap_err().to_string();
+        let names = [
+            format!("--min-replicas (a policy's replicas.min) is {min} "),
+            format!("--max-replicas (its replicas.max) is {max};"),
+        ];
+        assert!(names.iter().all(|name| error.contains(name)), "{error}");
+    }
+    for (min, max) in [(0, 1), (5, 5), (1, 100_000)] {
+        let report = {
+            let stop = AtomicBool::new(false);
+            let counter = Counter {
+                runs: AtomicUsize::new(0),
+                most: usize::MAX,
+                stop: &stop,
+            };
+            let case = case_between(min, max).unwrap();
+            let store = Store::in_memory();
+            backtest(&[case], &options(&[OURS], 0), &store, &counter, &stop)
+        };
+        assert!(report.unwrap().is_some(), "{min} to {max}");
+    }
 }
 
 /// Programs read these: a key that goes or changes its meaning raises `Report::FORMAT`.

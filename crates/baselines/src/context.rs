@@ -7,9 +7,6 @@ use rheostat_sizing::Slo;
 use crate::baseline::BaselineError;
 use crate::foresight::Foresight;
 
-/// Replicas beyond which nothing here has been tried; it bounds what a search may cost.
-const MOST_REPLICAS: u32 = 100_000;
-
 /// The workload, and what its user would configure whichever autoscaler it has.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -29,9 +26,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// Replicas beyond which nothing here has been tried; it bounds what a search may cost.
+    pub const MOST_REPLICAS: u32 = 100_000;
+
     pub(crate) fn check(&self) -> Result<(), BaselineError> {
         let wrong = |key, value: String, allowed| Err(BaselineError::Context { key, value, allowed });
-        if !(1..=MOST_REPLICAS).contains(&self.max_replicas) {
+        if !(1..=Self::MOST_REPLICAS).contains(&self.max_replicas) {
             return wrong("max_replicas", self.max_replicas.to_string(), "1 to 100000");
         }
         if self.min_replicas > self.max_replicas {

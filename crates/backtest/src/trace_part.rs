@@ -30,6 +30,18 @@ pub enum TraceError {
         /// End.
         until: Duration,
     },
+    /// It takes longer than anything that is simulated.
+    #[error(
+        "trace {name} is {:.1} days long from --from on; allowed are at most {}, so end it earlier with --until",
+        until.as_secs_f64() / 86_400.0,
+        TracePart::LONGEST.as_secs() / 86_400
+    )]
+    TooWide {
+        /// The trace.
+        name: String,
+        /// End.
+        until: Duration,
+    },
     /// It does not fit the memory.
     #[error(
         "trace {name} has more than {} million requests, of {} bytes each in memory; thin it out with \
@@ -51,6 +63,9 @@ impl TracePart {
     /// More than that are refused: at 24 bytes each they take 2.4 GB.
     pub const MOST_REQUESTS: usize = 100_000_000;
 
+    /// Longer ones are refused: most often one time in them is mistyped, and memory goes with the length.
+    pub const LONGEST: Duration = Duration::from_secs(100 * 24 * 3600);
+
     /// Of traces longer than this, the first day teaches and is not scored.
     pub const TEACHING_FROM: Duration = Duration::from_secs(2 * 24 * 3600);
 
@@ -61,12 +76,18 @@ impl TracePart {
     ///
     /// # Errors
     ///
-    /// Too many requests, or none in what is scored.
+    /// Too long, too many requests, or none in what is scored.
     pub fn new(
         name: &str,
         requests: impl Iterator<Item = Request>,
         until: Duration,
     ) -> Result<Self, TraceError> {
+        if until > Self::LONGEST {
+            return Err(TraceError::TooWide {
+                name: name.to_owned(),
+                until,
+            });
+        }
         let scored_from = if until > Self::TEACHING_FROM + MOMENT {
             Self::DAY
         } else {
@@ -193,6 +214,17 @@ mod tests {
         assert_eq!((part.requests.len(), part.requests[0].at), (4, Duration::ZERO));
         assert_eq!((part.scored_from, part.until), (Duration::ZERO, hours(4)));
         assert!(long.cut(hours(100), hours(4)).is_err());
+    }
+
+    #[test]
+    fn a_mistyped_year_is_refused() {
+        let year = requests(2, 366 * 86_400);
+        let error = TracePart::new("mistyped", year, 367 * TracePart::DAY).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trace mistyped is 367.0 days long from --from on; allowed are at most 100, so end it earlier with --until"
+        );
+        TracePart::new("long", requests(100, 86_400), TracePart::LONGEST).unwrap();
     }
 
     #[test]

@@ -5,8 +5,8 @@ use rheostat_trace::Request;
 
 use crate::baseline::BaselineError;
 
-/// Bins of a trace, at most: a year in bins of 10 s. It bounds memory, whatever a trace claims.
-const MOST_BINS: usize = 3_200_000;
+/// Bins of a trace, at most: a hundred days in bins of 1 s. It bounds memory, whatever a trace claims.
+const MOST_BINS: usize = 8_640_000;
 
 /// The requests of a trace, for baselines that are told the future: how many and how long, in bins of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Foresight {
     /// first token of seconds.
     ///
     /// # Errors
-    /// If `width` is 0, or the trace has more than 3,200,000 bins.
+    /// If `width` is 0, or the trace has more than 8,640,000 bins.
     pub fn new(
         start: Timestamp,
         width: Duration,
@@ -60,7 +60,7 @@ impl Foresight {
                 return Err(BaselineError::Context {
                     key: "foresight",
                     value: format!("a request after {index} bins"),
-                    allowed: "a trace of at most 3200000 bins",
+                    allowed: "a trace of at most 8640000 bins",
                 });
             }
             if bins.len() <= index {

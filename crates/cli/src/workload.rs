@@ -159,11 +159,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A start or an answer that takes longer is no matter for an autoscaler.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// A cold start.
 pub(crate) fn cold_start(text: &str) -> Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(24 * 3600);
     let value = duration(text)?;
-    if value.is_zero() || value > LONGEST {
+    if value.is_zero() || value > LONGEST_WAIT {
         return Err(format!("{text} is not more than 0 s and at most 24 h"));
     }
     Ok(value)
@@ -187,8 +189,10 @@ fn slo(text: &str) -> Result<Slo, String> {
         }
         seen.push(key);
         let latency = || match duration(value) {
-            Ok(value) if !value.is_zero() => Ok(Some(value)),
-            Ok(_) => Err(format!("{key} is {value}; allowed is a duration above 0")),
+            Ok(value) if !value.is_zero() && value <= LONGEST_WAIT => Ok(Some(value)),
+            Ok(_) => Err(format!(
+                "{key} is {value}; allowed is more than 0 s and at most 24 h"
+            )),
             Err(error) => Err(format!("{key}: {error}")),
         };
         match key {
@@ -346,7 +350,8 @@ mod tests {
                 "tbt is not known; allowed is one of ttft, itl, e2e, attainment",
             ),
             ("ttft=5", "ttft: \"5\" is no duration; allowed is such as 500ms"),
-            ("ttft=0s", "ttft is 0s; allowed is a duration above 0"),
+            ("ttft=0s", "ttft is 0s; allowed is more than 0 s"),
+            ("itl=25h", "itl is 25h; allowed is more than 0 s and at most 24 h"),
             ("ttft=5s,ttft=6s", "ttft is given twice"),
             ("attainment=99%", "at least one of ttft, itl and e2e is needed"),
             (

@@ -101,12 +101,12 @@ impl Job {
             let gaps = request.output_tokens.saturating_sub(1) as f32;
             // Less one token for each piece: where they begin and end within a token, they may do so earlier or
             // later by that.
-            let shortest = (gaps - ANSWER_PIECES as f32).max(0.0) * engine.base.0 as f32;
+            let mut shortest = (gaps - ANSWER_PIECES as f32).max(0.0) * engine.base.0 as f32;
             let mut first = ttft.min(e2e);
             // No gap takes no time, even where it may take any.
             let answered = if gaps > 0.0 { gaps * itl } else { 0.0 };
             let end = (ttft + answered).min(e2e);
-            let longest = if end.is_finite() {
+            let mut longest = if end.is_finite() {
                 (end - first).max(shortest)
             } else {
                 end
@@ -120,6 +120,9 @@ impl Job {
                 }
                 // Who waits for the first token at the end is late.
                 first = first.min(left);
+                // What need not be done has no time of its own: a bound takes room for all times that it sees.
+                shortest = shortest.min(left);
+                longest = longest.min(left);
             }
             Self {
                 at,
@@ -169,5 +172,51 @@ impl Job {
     /// When the last of it must be done; infinite where nothing says.
     pub(crate) fn end(&self) -> f64 {
         self.at + f64::from(self.first) + f64::from(self.longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rheostat_reading::Ratio;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_waited_for_beyond_what_is_left_of_the_run() {
+        let request = |at| rheostat_trace::Request {
+            at: Duration::from_secs(at),
+            prompt_tokens: 1000,
+            output_tokens: 1000,
+        };
+        let slo = |itl| Slo {
+            ttft: Some(Duration::from_secs(5)),
+            itl,
+            e2e: None,
+            attainment: Ratio(0.99),
+        };
+        let engine = EngineModel::named("llama2-70b-a100-tp4").unwrap();
+        let until = Duration::from_secs(600);
+        for itl in [
+            None,
+            Some(Duration::from_secs(86_400)),
+            Some(Duration::from_millis(300)),
+        ] {
+            let jobs = Job::of([request(0), request(590)], &engine, &slo(itl), Some(until));
+            for job in &jobs {
+                let left = 600.0 - job.at;
+                for piece in job.pieces() {
+                    let last = job.at + 2.0 * left;
+                    assert!(piece.from <= last && piece.by <= last, "{itl:?}: {piece:?}");
+                }
+            }
+            assert!(jobs[0].prompt > 0.0, "its prompt is due all the same");
+        }
+        let kept = &Job::of(
+            [request(0)],
+            &engine,
+            &slo(Some(Duration::from_millis(300))),
+            Some(until),
+        )[0];
+        assert!((kept.end() - 304.7).abs() < 0.01, "{}", kept.end());
     }
 }

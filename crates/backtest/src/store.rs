@@ -1,6 +1,6 @@
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -11,7 +11,8 @@ use serde_json::Value;
 /// Results by what determines them, in memory and, where a directory is given, in a file that an
 /// interrupted backtest is continued from.
 ///
-/// The file has one result a line. A line that was cut by an interruption is left out, and written over.
+/// The file has one result a line, and is one backtest's at a time. A line that was cut by an interruption is left
+/// out, and taken away.
 #[derive(Debug)]
 pub struct Store<T> {
     results: Mutex<HashMap<String, T>>,
@@ -30,6 +31,9 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// Another backtest writes there.
+    #[error("{} is in use by another backtest; wait for its end, or give another directory", .0.display())]
+    InUse(PathBuf),
     /// It holds something else.
     #[error(
         "{} line {line}: {problem}; give an empty directory, or one that an earlier backtest has written",
@@ -50,6 +54,8 @@ pub enum StoreError {
 
 /// The file's name in the directory.
 const FILE: &str = "results.jsonl";
+/// How each of our lines begins.
+const BEGINNING: &[u8] = b"{\"hash\":\"";
 /// A longer line is no result of ours: at most [`MOST_BYTES`] are read of one.
 const MOST_BYTES: u64 = 64 << 20;
 /// More results than that are not kept in memory.
@@ -70,7 +76,7 @@ impl<T: Clone + Serialize + DeserializeOwned> Store<T> {
     ///
     /// # Errors
     ///
-    /// The directory cannot be made, read or written, or holds something else.
+    /// The directory cannot be made, read or written, is in use, or holds something else.
     pub fn resume(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
         let failed = |source| StoreError::File {
@@ -78,17 +84,23 @@ impl<T: Clone + Serialize + DeserializeOwned> Store<T> {
             source,
         };
         std::fs::create_dir_all(directory).map_err(failed)?;
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
-            .write(true)
+            .append(true)
             .create(true)
-            .truncate(false)
             .open(&path)
             .map_err(failed)?;
+        // The file itself is what is locked: it is held for as long as it is written.
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path)),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
         let (results, whole) = read(&path, &file)?;
         // What follows the last whole line is the rest of one that was cut.
-        file.set_len(whole).map_err(failed)?;
-        file.seek(SeekFrom::End(0)).map_err(failed)?;
+        if whole < file.metadata().map_err(failed)?.len() {
+            file.set_len(whole).map_err(failed)?;
+        }
         Ok(Self {
             resumed: results.len(),
             results: Mutex::new(results),
@@ -188,6 +200,10 @@ fn read<T: DeserializeOwned>(path: &Path, file: &File) -> Result<(HashMap<String
             if read as u64 == MOST_BYTES {
                 return Err(wrong(format!("longer than {MOST_BYTES} bytes")));
             }
+            // What was cut begins as a line does, unless it was cut there.
+            if !bytes.starts_with(BEGINNING) && !BEGINNING.starts_with(&bytes) {
+                return Err(wrong("its last line is no part of a result".to_owned()));
+            }
             return Ok((results, whole));
         }
         let line: Line = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
@@ -240,11 +256,46 @@ mod tests {
     }
 
     #[test]
+    fn one_backtest_writes_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::resume(directory.path()).unwrap();
+        let mut made = 0;
+        get(&store, "a", &mut made);
+        let error = Store::<f64>::resume(directory.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("results.jsonl is in use by another backtest"),
+            "{error}"
+        );
+        get(&store, "b", &mut made);
+        drop(store);
+        let store = Store::<f64>::resume(directory.path()).unwrap();
+        assert_eq!(store.resumed(), 2);
+    }
+
+    #[test]
+    fn a_line_is_taken_away_wherever_it_was_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut made = 0;
+        get(&Store::resume(directory.path()).unwrap(), "a", &mut made);
+        let path = directory.path().join(FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 1..whole.len() {
+            std::fs::write(&path, [&whole, &whole[..cut]].concat()).unwrap();
+            assert_eq!(Store::<f64>::resume(directory.path()).unwrap().resumed(), 1);
+            assert_eq!(std::fs::read(&path).unwrap(), whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn what_is_not_ours_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(FILE), "hello\n").unwrap();
-        let error = Store::<f64>::resume(directory.path()).unwrap_err().to_string();
-        assert!(error.contains("results.jsonl line 1:"), "{error}");
+        for other in ["hello\n", "a list without an end of line", "{\"mine\": 1}"] {
+            std::fs::write(directory.path().join(FILE), other).unwrap();
+            let error = Store::<f64>::resume(directory.path()).unwrap_err().to_string();
+            assert!(error.contains("results.jsonl line 1:"), "{error}");
+            let left = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+            assert_eq!(left, other, "it is left as it was");
+        }
         std::fs::write(
             directory.path().join(FILE),
             "{\"hash\":\"0000000000000000\",\"key\":1,\"result\":1.0}\n",

@@ -38,6 +38,6 @@ pub use meter::{ExplainedChange, Outcome, Record};
 pub use optimum::Optimum;
 pub use policy::{OURS, Policy};
 pub use report::{CaseReport, Report, Row, Score, Variant};
-pub use store::{Store, StoreError};
+pub use store::{Store, StoreError, results_in};
 pub use tally::Tally;
 pub use trace_part::{TraceError, TracePart};

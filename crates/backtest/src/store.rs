@@ -78,7 +78,7 @@ impl<T: Clone + Serialize + DeserializeOwned> Store<T> {
     ///
     /// The directory cannot be made, read or written, is in use, or holds something else.
     pub fn resume(directory: &Path) -> Result<Self, StoreError> {
-        let path = directory.join(FILE);
+        let path = results_in(directory);
         let failed = |source| StoreError::File {
             path: path.clone(),
             source,
@@ -156,6 +156,12 @@ impl<T: Clone + Serialize + DeserializeOwned> Store<T> {
         }
         Ok(())
     }
+}
+
+/// The file that [`Store::resume`] keeps results in.
+#[must_use]
+pub fn results_in(directory: &Path) -> PathBuf {
+    directory.join(FILE)
 }
 
 /// One line of the file. The hash shows at a glance which results belong together; equality is that of the

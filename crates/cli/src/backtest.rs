@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use rheostat_backtest::{Options, Report, Store, backtest};
+use rheostat_backtest::{Options, Report, Store, backtest, results_in};
 
 use crate::report_files::ReportFiles;
 use crate::stop;
@@ -70,7 +70,10 @@ pub(crate) fn run(arguments: &BacktestArguments) -> anyhow::Result<()> {
             arguments.clairvoyant
         );
     }
-    arguments.files.check()?;
+    let results = arguments.resume.as_deref().map(results_in);
+    let mut inputs = arguments.workload.inputs();
+    inputs.extend(results.as_deref().map(|path| ("--resume", path)));
+    arguments.files.check(&inputs)?;
     let cases = arguments
         .workload
         .cases(&arguments.cold_start, Stated::default())?;

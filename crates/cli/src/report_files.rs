@@ -1,8 +1,8 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use rheostat_backtest::{Report, html};
+use rheostat_demo::report_file::{self, Named};
 
 /// Where scores are written to, beside the terminal.
 #[derive(Args)]
@@ -15,15 +15,17 @@ pub(crate) struct ReportFiles {
     html: Option<PathBuf>,
 }
 
+const JSON: &str = "--json";
+const HTML: &str = "--html";
+
 impl ReportFiles {
-    /// Whether they can be written: better known before the work than after it.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        for (path, option) in [(&self.json, "--json"), (&self.html, "--html")] {
-            if let Some(path) = path {
-                writable(path, option)?;
-            }
-        }
-        Ok(())
+    /// Whether they can be written, and are none of `inputs`: better known before the work than after it.
+    pub(crate) fn check(&self, inputs: &[Named<'_>]) -> anyhow::Result<()> {
+        let outputs: Vec<Named<'_>> = [(JSON, &self.json), (HTML, &self.html)]
+            .into_iter()
+            .filter_map(|(option, path)| Some((option, path.as_deref()?)))
+            .collect();
+        report_file::check(&outputs, inputs)
     }
 
     /// Writes those that were asked for.
@@ -31,17 +33,11 @@ impl ReportFiles {
         if let Some(path) = &self.json {
             let mut text = serde_json::to_vec_pretty(report)?;
             text.push(b'\n');
-            std::fs::write(path, text).with_context(|| format!("--json {}", path.display()))?;
+            report_file::write(JSON, path, &text)?;
         }
         if let Some(path) = &self.html {
-            std::fs::write(path, html(report)).with_context(|| format!("--html {}", path.display()))?;
+            report_file::write(HTML, path, html(report).as_bytes())?;
         }
         Ok(())
     }
-}
-
-fn writable(path: &Path, option: &str) -> anyhow::Result<()> {
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    file.map(drop)
-        .with_context(|| format!("{option} {}: cannot be written", path.display()))
 }

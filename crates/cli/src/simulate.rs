@@ -50,14 +50,20 @@ fn setting(text: &str) -> Result<(String, Value), String> {
 
 /// Runs the policy and prints what it did.
 pub(crate) fn run(arguments: &SimulateArguments) -> anyhow::Result<()> {
-    arguments.files.check()?;
+    let policy = policy_path(arguments);
+    let mut inputs = arguments.workload.inputs();
+    inputs.extend(policy.map(|path| ("--policy", path)));
+    arguments.files.check(&inputs)?;
     let [trace] = arguments.workload.trace.as_slice() else {
         bail!(
             "--trace names {} files; one is needed",
             arguments.workload.trace.len()
         );
     };
-    let file = policy_file(arguments)?;
+    if policy.is_some() && !arguments.set.is_empty() {
+        bail!("--set: a ScalingPolicy is changed in its file");
+    }
+    let file = policy.map(PolicyFile::read).transpose().context("--policy")?;
     let stated = file.as_ref().map_or_else(Stated::default, PolicyFile::stated);
     let cases = arguments.workload.cases(&[arguments.cold_start], stated)?;
     let case = cases
@@ -77,19 +83,12 @@ pub(crate) fn run(arguments: &SimulateArguments) -> anyhow::Result<()> {
     arguments.files.write(&report)
 }
 
-/// The ScalingPolicy that `--policy` names, where it names a file.
-fn policy_file(arguments: &SimulateArguments) -> anyhow::Result<Option<PolicyFile>> {
+/// The file of a ScalingPolicy, where `--policy` names one.
+fn policy_path(arguments: &SimulateArguments) -> Option<&Path> {
     let path = Path::new(&arguments.policy);
-    if path
-        .extension()
-        .is_none_or(|ending| ending != "yaml" && ending != "yml")
-    {
-        return Ok(None);
-    }
-    if !arguments.set.is_empty() {
-        bail!("--set: a ScalingPolicy is changed in its file");
-    }
-    PolicyFile::read(path).context("--policy").map(Some)
+    path.extension()
+        .is_some_and(|ending| ending == "yaml" || ending == "yml")
+        .then_some(path)
 }
 
 /// What decides.

@@ -76,6 +76,13 @@ const USUAL_SLO: Slo = Slo {
 };
 
 impl WorkloadArguments {
+    /// The files that are read.
+    pub(crate) fn inputs(&self) -> Vec<(&str, &Path)> {
+        let traces = self.trace.iter().map(|path| ("--trace", path.as_path()));
+        let engine = engine_file(&self.engine).map(|path| ("--engine", path));
+        traces.chain(engine).collect()
+    }
+
     /// Each trace with each cold start, under the options and what is `stated` beside them.
     pub(crate) fn cases(&self, cold_starts: &[Duration], stated: Stated) -> anyhow::Result<Vec<Case>> {
         let engine = engine(&self.engine)?;
@@ -242,8 +249,7 @@ fn engine(name: &str) -> anyhow::Result<EngineModel> {
     if let Some(engine) = EngineModel::named(name) {
         return Ok(engine);
     }
-    let path = Path::new(name);
-    if path.extension().is_none_or(|extension| extension != "json") {
+    let Some(path) = engine_file(name) else {
         let names: Vec<_> = EngineModel::catalogue()
             .map(|engine| engine.name.to_string())
             .collect();
@@ -251,12 +257,20 @@ fn engine(name: &str) -> anyhow::Result<EngineModel> {
             "--engine is {name:?}; allowed is one of {}, or a JSON file",
             names.join(", ")
         );
-    }
+    };
     let text = read_bounded(path).with_context(|| format!("--engine {name}"))?;
     let engine: EngineModel =
         serde_json::from_str(&text).map_err(|error| anyhow!("--engine {name}: {error}"))?;
     engine.check().with_context(|| format!("--engine {name}"))?;
     Ok(engine)
+}
+
+/// The file of an engine, where its name is that of one.
+fn engine_file(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    path.extension()
+        .is_some_and(|extension| extension == "json")
+        .then_some(path)
 }
 
 /// A small text file.

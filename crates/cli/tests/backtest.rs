@@ -45,3 +45,28 @@ fn what_misses_the_slo_or_was_not_tuned_is_not_said_to_be_beaten() {
     let tuned = run(&format!("{options} --tune 4"));
     assert!(tuned.contains("even tuned in hindsight"), "{tuned}");
 }
+
+#[test]
+fn reports_are_not_written_over_what_is_read_nor_left_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("kept")).unwrap();
+    for options in [
+        "--json ./trace.jsonl",
+        "--json report --html report",
+        "--resume kept --json kept/results.jsonl",
+    ] {
+        let (fine, said) = backtest(directory.path(), options);
+        assert!(!fine && said.contains(" too; give it another name"), "{said}");
+    }
+    let (fine, said) = backtest(
+        directory.path(),
+        "--max-replicas 0 --json a.json --html b.html --cold-start 60s",
+    );
+    assert!(!fine && said.contains("--max-replicas"), "{said}");
+    let mut names: Vec<_> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["kept", "trace.jsonl"]);
+}

@@ -28,6 +28,7 @@ mod pace;
 mod play;
 mod record;
 mod report;
+pub mod report_file;
 mod score;
 mod stage;
 mod story;
@@ -96,8 +97,8 @@ pub async fn run(options: DemoOptions, shutdown: CancellationToken) -> anyhow::R
         (None, Some(_)) => (f64::from(story.seconds) / TRACE_TAKES).clamp(1.0, 240.0).round(),
     };
     let pace = Pace::new(speed)?;
-    // Found out now, and not after a minute.
-    report::check(&options.report)?;
+    let trace = options.trace.as_deref().map(|trace| ("--trace", trace));
+    report_file::check(&[(report::OPTION, &options.report)], trace.as_slice())?;
 
     let mut view = View::start(options.plain, &story, pace)?;
     let mut stage = tokio::select! {

@@ -3,26 +3,18 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
 use rheostat_chart::{Chart, Kind, Series, escape};
 
 use crate::numbers::{gpu_time, percent, requests};
 use crate::play::Played;
 use crate::record::{Sample, WorkloadSample, clock_time};
+use crate::report_file;
 use crate::score::{ATTAINMENT, FIRST_TOKEN, scores};
 use crate::story::{ASSIST, BATCH, CHAT, HANG_LASTS, LLM, RENDER, Story};
 use crate::verdict::Check;
 
-/// Whether a report can be written to `path`.
-///
-/// # Errors
-///
-/// It cannot.
-pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    file.map(drop)
-        .with_context(|| format!("--report {}: cannot be written", path.display()))
-}
+/// The option that names the report's file.
+pub(crate) const OPTION: &str = "--report";
 
 /// Writes the report to `path`.
 ///
@@ -30,8 +22,7 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
 ///
 /// It cannot be written.
 pub(crate) fn write(path: &Path, story: &Story, played: &Played, checks: &[Check]) -> anyhow::Result<()> {
-    std::fs::write(path, html(story, played, checks))
-        .with_context(|| format!("--report {}: cannot be written", path.display()))
+    report_file::write(OPTION, path, html(story, played, checks).as_bytes())
 }
 
 fn html(story: &Story, played: &Played, checks: &[Check]) -> String {

@@ -22,7 +22,7 @@ pub(crate) struct WorkloadArguments {
     #[arg(long, value_name = "NAME", value_parser = format)]
     format: Option<Format>,
     /// Multiplies how many requests come.
-    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = factor)]
     scale: f64,
     /// Leaves out what comes before, such as 30m or 1d.
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = duration)]
@@ -151,6 +151,13 @@ impl WorkloadArguments {
 fn format(text: &str) -> Result<Format, String> {
     text.parse()
         .map_err(|error: rheostat_trace::TraceError| error.to_string())
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok();
+    value
+        .filter(|value| *value > 0.0 && value.is_finite())
+        .ok_or_else(|| format!("{text:?} is no factor; allowed is a number above 0, such as 0.5"))
 }
 
 /// A duration, also in days (`2d`).
@@ -337,6 +344,20 @@ mod tests {
         }
         let longer = part(&[0, day, 2 * day + 1], &[]).unwrap();
         assert_eq!(longer.scored_from, TracePart::DAY);
+    }
+
+    #[test]
+    fn a_factor_is_positive_and_finite() {
+        for wrong in ["nan", "inf", "0", "-1", "1e400", "x", ""] {
+            let error = part(&[0, 60], &[&format!("--scale={wrong}")])
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("--scale") && error.contains("allowed is a number above 0"),
+                "{error}"
+            );
+        }
+        assert_eq!(part(&[0, 60], &["--scale", "1"]).unwrap().requests.len(), 2);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 mod progress;
 mod table;
 
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use rheostat_backtest::{Options, Report, Store, backtest, results_in};
+use rheostat_backtest::{Options, Store, backtest, results_in};
 
+use crate::output::print;
 use crate::report_files::ReportFiles;
 use crate::stop;
 use crate::workload::{Stated, WorkloadArguments, cold_start};
@@ -106,17 +106,8 @@ pub(crate) fn run(arguments: &BacktestArguments) -> anyhow::Result<()> {
         };
         bail!("stopped before the end; {hint}");
     };
-    print(&report)?;
+    print(&table::text(&report))?;
     arguments.files.write(&report)
-}
-
-fn print(report: &Report) -> anyhow::Result<()> {
-    let text = table::text(report);
-    // Whoever reads it through a pager may have seen enough.
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("standard output"),
-    }
 }
 
 /// Set when the process is asked to stop.

@@ -10,6 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use crate::output::print;
 use crate::replay;
 
 /// `rheostat explain`.
@@ -18,9 +19,11 @@ pub(crate) struct ExplainArguments {
     /// The ScaledObject or ScaledJob. With `--replay` the only one that is looked at; all without it.
     #[arg(value_name = "NAMESPACE/NAME", required_unless_present = "replay")]
     workload: Option<String>,
-    /// The scaler's HTTP port, such as `http://127.0.0.1:8080`. Without it the scaler is reached
-    /// through the Kubernetes API server, with the permissions of the current kubeconfig.
-    #[arg(long, env = "RHEOSTAT_SCALER", value_name = "URL")]
+    /// The scaler's HTTP port, such as `http://127.0.0.1:8080`; `RHEOSTAT_SCALER` of the environment where it is
+    /// not given. Without both the scaler is reached through the Kubernetes API server, with the permissions
+    /// of the current kubeconfig.
+    // Not clap's `env`: that would make a variable that is set for the day conflict with `--replay`.
+    #[arg(long, value_name = "URL")]
     scaler: Option<String>,
     /// The scaler's Service, for the way through the Kubernetes API server; `NAMESPACE/https:SERVICE:PORT`
     /// where its HTTP port serves TLS.
@@ -42,6 +45,9 @@ pub(crate) struct ExplainArguments {
     json: bool,
 }
 
+/// Names the scaler where `--scaler` does not.
+const SCALER: &str = "RHEOSTAT_SCALER";
+
 /// The longest answer that is read: an explanation of a thousand pods is below it.
 const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 
@@ -52,9 +58,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn run(arguments: ExplainArguments) -> anyhow::Result<()> {
     if let Some(log) = &arguments.replay {
         let workload = arguments.workload.as_deref();
+        let mut out = std::io::stdout().lock();
         return match &arguments.what_if {
-            Some(policy) => replay::under(log, policy, workload, arguments.json),
-            None => replay::again(log, workload, arguments.json),
+            Some(policy) => replay::under(log, policy, workload, arguments.json, &mut out),
+            None => replay::again(log, workload, arguments.json, &mut out),
         };
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -65,8 +72,7 @@ pub(crate) fn run(arguments: ExplainArguments) -> anyhow::Result<()> {
             .await
             .context("the scaler did not answer in time")?
     })?;
-    println!("{}", text.trim_end());
-    Ok(())
+    print(&format!("{}\n", text.trim_end()))
 }
 
 async fn ask(arguments: ExplainArguments) -> anyhow::Result<String> {
@@ -83,7 +89,8 @@ async fn ask(arguments: ExplainArguments) -> anyhow::Result<String> {
     })?;
     let path = format!("/v1/workloads/{namespace}/{name}");
     let accept = if json { "application/json" } else { "text/plain" };
-    match scaler {
+    let variable = || std::env::var(SCALER).ok().filter(|url| !url.is_empty());
+    match scaler.or_else(variable) {
         Some(scaler) => directly(scaler.trim_end_matches('/'), &path, accept).await,
         None => through_the_api_server(&service, &path, accept).await,
     }

@@ -8,6 +8,7 @@ mod explain;
 mod gpu;
 mod inquiries;
 mod logging;
+mod output;
 mod policy_file;
 mod replay;
 mod report_files;

@@ -1,21 +1,26 @@
+use std::fmt;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::bail;
 use rheostat_crd::Surroundings;
 use rheostat_decisions::{LogError, Reader, Record, Supposed, replay, what_if};
+use serde::Serialize;
 
+use crate::output;
 use crate::policy_file::{COOLDOWN, PolicyFile};
 
-/// Makes the decisions of `log` again and prints whether they are the same; `workload` alone where one is
+/// Makes the decisions of `log` again and writes to `out` whether they are the same; `workload` alone where one is
 /// named.
-pub(crate) fn again(log: &Path, workload: Option<&str>, json: bool) -> anyhow::Result<()> {
+pub(crate) fn again(
+    log: &Path,
+    workload: Option<&str>,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let mut reader = Reader::open(log)?;
     let found = replay(only(&mut reader, workload))?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
-    } else {
-        print!("{found}");
-    }
+    output::write(out, &text(&found, json)?)?;
     left_out(&reader);
     if !found.is_equal() {
         bail!("{} does not replay to the same decisions", log.display());
@@ -23,21 +28,31 @@ pub(crate) fn again(log: &Path, workload: Option<&str>, json: bool) -> anyhow::R
     Ok(())
 }
 
-/// Makes the decisions of `log` again under the policy in the file `policy`, and prints what differs.
-pub(crate) fn under(log: &Path, policy: &Path, workload: Option<&str>, json: bool) -> anyhow::Result<()> {
+/// Makes the decisions of `log` again under the policy in the file `policy`, and writes to `out` what differs.
+pub(crate) fn under(
+    log: &Path,
+    policy: &Path,
+    workload: Option<&str>,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let policy = PolicyFile::read(policy)?;
     let mut reader = Reader::open(log)?;
     let found = what_if(only(&mut reader, workload), |record| suppose(&policy, record))?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
-    } else {
-        print!("{found}");
-    }
+    output::write(out, &text(&found, json)?)?;
     left_out(&reader);
     if found.workloads.is_empty() {
         bail!("nothing in {} could be decided again", log.display());
     }
     Ok(())
+}
+
+fn text<T: fmt::Display + Serialize>(found: &T, json: bool) -> anyhow::Result<String> {
+    if json {
+        Ok(serde_json::to_string_pretty(found)? + "\n")
+    } else {
+        Ok(found.to_string())
+    }
 }
 
 fn only<'a>(
@@ -80,7 +95,7 @@ fn suppose(other: &PolicyFile, record: &Record) -> Supposed {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, io};
 
     use rheostat_decisions::DecisionLog;
     use rheostat_reading::Timestamp;
@@ -123,15 +138,17 @@ mod tests {
     fn a_log_is_replayed_and_a_changed_one_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         log(directory.path());
-        again(directory.path(), None, false).unwrap();
-        again(directory.path(), Some("team-a/chat"), true).unwrap();
-        assert!(again(directory.path(), Some("team-c/chat"), false).is_err());
+        again(directory.path(), None, false, &mut io::sink()).unwrap();
+        again(directory.path(), Some("team-a/chat"), true, &mut io::sink()).unwrap();
+        assert!(again(directory.path(), Some("team-c/chat"), false, &mut io::sink()).is_err());
         let file = directory.path().join("decisions-00000001.jsonl");
         let text = fs::read_to_string(&file).unwrap();
         let (before, last) = text.trim_end().rsplit_once('\n').unwrap();
         let last = last.replace("\"active\":true", "\"active\":false");
         fs::write(&file, format!("{before}\n{last}\n")).unwrap();
-        let error = again(&file, None, false).unwrap_err().to_string();
+        let error = again(&file, None, false, &mut io::sink())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("does not replay to the same decisions"), "{error}");
     }
 
@@ -151,9 +168,16 @@ mod tests {
 
         let policy = directory.path().join("policy.yaml");
         fs::write(&policy, MANIFEST).unwrap();
-        under(directory.path(), &policy, Some("team-b/chat"), false).unwrap();
+        under(
+            directory.path(),
+            &policy,
+            Some("team-b/chat"),
+            false,
+            &mut io::sink(),
+        )
+        .unwrap();
         fs::write(&policy, "kind: ScaledObject\nspec: {}\n").unwrap();
-        let error = under(directory.path(), &policy, None, false).unwrap_err();
+        let error = under(directory.path(), &policy, None, false, &mut io::sink()).unwrap_err();
         assert!(
             format!("{error:#}").contains("allowed is ScalingPolicy"),
             "{error:#}"

@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> anyhow::Result<()> {
     of_case.rows.push(row);
     let report = Report::new(&case.conditions, 0, vec![of_case]);
     if let Some(row) = report.cases.first().and_then(|case| case.rows.first()) {
-        view::summary(case, row);
+        view::summary(case, row)?;
     }
     arguments.files.write(&report)
 }

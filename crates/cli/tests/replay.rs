@@ -132,3 +132,48 @@ fn what_another_policy_would_have_said_is_shown() {
     let (fine, said) = explain(&["--what-if", policy, "team-a/chat"]);
     assert!(!fine && said.contains("--replay"), "{said}");
 }
+
+#[test]
+fn a_scaler_in_the_environment_is_in_nobodys_way() {
+    let directory = tempfile::tempdir().unwrap();
+    log(directory.path());
+    let explain = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_rheostat"))
+            .env("RHEOSTAT_SCALER", "ftp://scaler")
+            .arg("explain")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let path = directory.path().to_str().unwrap();
+    let (same, said) = explain(&["--replay", path]);
+    assert!(same, "{said}");
+    let (same, said) = explain(&["--replay", path, "--scaler", "http://scaler"]);
+    assert!(!same && said.contains("cannot be used with"), "{said}");
+    let (asked, said) = explain(&["team-a/chat"]);
+    assert!(
+        !asked && said.contains("\"ftp://scaler\" does not begin with http://"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    log(directory.path());
+    for options in [&[][..], &["--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_rheostat"))
+            .args(["explain", "--replay"])
+            .arg(directory.path())
+            .args(options)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.is_empty(), "{said}");
+    }
+}

@@ -7,6 +7,8 @@ use rheostat_reading::{Clock, Timestamp};
 use rheostat_simulator::{Change, Observer, Progress};
 use rheostat_sizing::Decision;
 
+use crate::output::print;
+
 /// What is seen while a simulation runs: a chart that is redrawn on a terminal, lines elsewhere.
 pub(super) struct View<'a> {
     case: &'a Case,
@@ -128,7 +130,7 @@ fn clock(at: Duration) -> String {
 }
 
 /// Prints what came of it, with a chart.
-pub(super) fn summary(case: &Case, row: &Row) {
+pub(super) fn summary(case: &Case, row: &Row) -> anyhow::Result<()> {
     let mut text = String::new();
     if let Some(record) = &row.record {
         let needed = |at: f64| {
@@ -216,6 +218,5 @@ pub(super) fn summary(case: &Case, row: &Row) {
     for (name, value) in lines {
         text.push_str(&format!("{name:<14}{value}\n"));
     }
-    // Whoever reads it through a pager may have seen enough.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    print(&text)
 }

@@ -55,6 +55,9 @@ pub fn backtest(
     let Some(first) = cases.first() else {
         return Ok(None);
     };
+    if options.evaluations == 0 && options.policies.iter().any(|name| name == STATIC) {
+        return Err(EvaluationError::NoLevel);
+    }
     let mut tasks = Vec::new();
     for (place, case) in cases.iter().enumerate() {
         for name in policy::names(case, &options.policies)? {

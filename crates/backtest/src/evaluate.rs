@@ -25,6 +25,11 @@ pub enum EvaluationError {
     /// It cannot be built.
     #[error(transparent)]
     Policy(#[from] BaselineError),
+    /// A static level that nobody has chosen is no policy.
+    #[error(
+        "--policies names static, whose level is found by a search: give --tune RUNS too, or leave static out"
+    )]
+    NoLevel,
     /// It cannot be simulated.
     #[error("policy {policy} on trace {trace}: {source}")]
     Simulation {

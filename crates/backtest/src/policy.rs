@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use rheostat_baselines::{Baseline, BaselineError, Settings, catalogue, find};
 use rheostat_simulator::{Control, SizingScaler};
 use rheostat_sizing::{Intent, Limits, Objective, ReplicaShape};
@@ -97,7 +99,7 @@ fn parameters(name: &str) -> Option<f64> {
     (found > 0.0 && found.is_finite()).then_some(found * 1e9)
 }
 
-/// The policies `asked` for, or all where none is.
+/// The policies `asked` for, each once, or all where none is.
 ///
 /// # Errors
 ///
@@ -112,8 +114,15 @@ pub(crate) fn names(case: &Case, asked: &[String]) -> Result<Vec<String>, Baseli
             name: unknown.clone(),
             allowed: all.join(", "),
         }),
-        None => Ok(asked.to_vec()),
+        None => Ok(once(asked)),
     }
+}
+
+/// Each of `values` once, where it came first.
+fn once(values: &[String]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let first = values.iter().filter(|value| seen.insert(*value));
+    first.cloned().collect()
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub enum TraceError {
     /// It does not fit the memory.
     #[error(
         "trace {name} has more than {} million requests, of {} bytes each in memory; thin it out with \
-         --scale, or take a part with --days",
+         --scale, or take a part with --from and --until",
         TracePart::MOST_REQUESTS / 1_000_000,
         size_of::<Request>()
     )]

@@ -101,7 +101,10 @@ impl WorkloadArguments {
         let mut cases = Vec::new();
         for path in &self.trace {
             let part = Arc::new(self.part(path)?);
-            for &cold_start in cold_starts {
+            for (place, &cold_start) in cold_starts.iter().enumerate() {
+                if cold_starts[..place].contains(&cold_start) {
+                    continue;
+                }
                 let conditions = Conditions {
                     engine: engine.clone(),
                     slo,
@@ -128,9 +131,18 @@ impl WorkloadArguments {
         };
         let of = || format!("--trace {}", path.display());
         let trace = Trace::open(path, &options).with_context(of)?;
-        let until = self.until.unwrap_or_else(|| trace.end());
+        let end = trace.end();
+        let until = self.until.unwrap_or(end);
+        if self.from >= end {
+            bail!(
+                "--from is {:?}, but --trace {} is {:?} long",
+                self.from,
+                path.display(),
+                trace.duration()
+            );
+        }
         if self.from >= until {
-            bail!("--from is {:?}; it must be before the end, {until:?}", self.from);
+            bail!("--from is {:?}; it must be before --until, {until:?}", self.from);
         }
         let mut trace = trace.slice(self.from, until);
         if (self.scale - 1.0).abs() > f64::EPSILON {
@@ -344,6 +356,21 @@ mod tests {
         }
         let longer = part(&[0, day, 2 * day + 1], &[]).unwrap();
         assert_eq!(longer.scored_from, TracePart::DAY);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_trace_is_said_with_its_length() {
+        let beyond = part(&[0, 3600], &["--from", "2h", "--until", "3h"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            beyond.starts_with("--from is 7200s, but --trace /") && beyond.ends_with("is 3600s long"),
+            "{beyond}"
+        );
+        let turned = part(&[0, 3600], &["--from", "30m", "--until", "20m"])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(turned, "--from is 1800s; it must be before --until, 1200s");
     }
 
     #[test]

@@ -70,3 +70,22 @@ fn reports_are_not_written_over_what_is_read_nor_left_empty() {
     names.sort();
     assert_eq!(names, ["kept", "trace.jsonl"]);
 }
+
+#[test]
+fn a_static_level_needs_a_search() {
+    let directory = tempfile::tempdir().unwrap();
+    let (fine, said) = backtest(directory.path(), "--policies rheostat,static");
+    assert!(!fine && said.contains("give --tune RUNS too"), "{said}");
+    let (fine, said) = backtest(directory.path(), "--policies static --tune 4 --cold-start 60s");
+    assert!(fine && said.contains("hindsight"), "{said}");
+}
+
+#[test]
+fn what_is_named_twice_is_run_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (fine, said) = backtest(
+        directory.path(),
+        "--policies rheostat,gke-queue-size,rheostat --cold-start 60s,120s,1m",
+    );
+    assert!(fine && said.contains("4/4 ") && !said.contains("5/"), "{said}");
+}

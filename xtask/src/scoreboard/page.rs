@@ -93,15 +93,19 @@ fn aims(out: &mut String, report: &Report) {
         Some(mean) => {
             let _ = writeln!(
                 out,
-                "\nWhere it keeps the SLO, ours closes {:.0} % of the distance on average (below 0: it costs more than \
-                 the best of the others). It misses the SLO in {} of {} cases, which the mean leaves out.",
+                "\nWhere ours and the best of the others keep the SLO, ours closes {:.0} % of the distance on average \
+                 (below 0: it costs more than the best of the others). It misses the SLO in {} of {} cases, which the \
+                 mean leaves out.",
                 mean * 100.0,
                 aims.missed,
                 aims.cases.len()
             );
         }
         None => {
-            let _ = writeln!(out, "\nOurs keeps the SLO in none of these.");
+            let _ = writeln!(
+                out,
+                "\nIn none of these do ours and the best of the others keep the SLO."
+            );
         }
     }
     if aims.dominated_by.is_empty() {

@@ -240,7 +240,7 @@ impl Known {
             })
             .collect();
         let named = self.triggers.iter().filter_map(|trigger| {
-            let name = trigger.parsed.as_ref().as_ref().ok()?.trigger.policy()?;
+            let name = policy_reports::policy_named(&trigger.definition)?;
             Some((trigger.definition.index, name.to_owned()))
         });
         self.by_policy.follow(named.collect());

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rheostat_cluster::{PolicyId, ScalingPolicy};
-use rheostat_policy::{Answer, Trigger};
+use rheostat_cluster::{PolicyId, ScalingPolicy, TriggerDefinition};
+use rheostat_policy::Answer;
 use rheostat_steward::{PolicyReport, WorkloadReport};
 
 use crate::policies::Policies;
@@ -38,8 +38,8 @@ pub(crate) fn of(
 fn users(snapshot: &Snapshot) -> BTreeMap<(&str, &str), Vec<WorkloadReport>> {
     let mut users: BTreeMap<_, Vec<WorkloadReport>> = BTreeMap::new();
     for state in snapshot.workloads() {
-        for trigger in &state.triggers {
-            let Some(name) = trigger.trigger().and_then(Trigger::policy) else {
+        for (trigger, definition) in state.triggers.iter().zip(&state.workload.triggers) {
+            let Some(name) = policy_named(definition) else {
                 continue;
             };
             let id = &state.workload.id;
@@ -54,6 +54,12 @@ fn users(snapshot: &Snapshot) -> BTreeMap<(&str, &str), Vec<WorkloadReport>> {
         }
     }
     users
+}
+
+/// The policy that a trigger names, whether or not what stands beside it means anything: a mistake there must not
+/// wipe out what the workload has learned and spent.
+pub(crate) fn policy_named(definition: &TriggerDefinition) -> Option<&str> {
+    definition.metadata.get("policy").map(String::as_str)
 }
 
 fn workload(state: &WorkloadState, trigger: &TriggerState) -> WorkloadReport {

@@ -404,6 +404,36 @@ fn what_was_learned_survives_a_restart() {
 }
 
 #[test]
+fn a_mistake_beside_the_policy_costs_nothing_that_was_learned_and_gives_no_new_budget() {
+    let mut world = World::new(DecisionLog::in_memory());
+    let budget = json!({"gpuHours": 0.2, "per": "day"});
+    let spec = json!({"utilization": "50%", "limits": {"budgets": [budget]}});
+    world.policy("chat", spec, Value::Null);
+    world.run("chat", 2, 0.9);
+    world.pass(600);
+    let left = |world: &World| world.state().decision.unwrap().figures.budget_left.unwrap().0;
+    assert!(left(&world) <= 0.0, "{}", left(&world));
+    let before = world.running[0].0.triggers[0].metadata.clone();
+    world.running[0].0.triggers[0]
+        .metadata
+        .insert("target".into(), "5".into());
+    world.pass(3);
+    assert!(
+        matches!(world.answer(), Answer::Error { .. }),
+        "{}",
+        world.answer()
+    );
+    let reports = world
+        .evaluator
+        .policy_reports(&world.answers, &world.store.snapshot());
+    let problem = reports[0].workloads[0].decision.as_ref().unwrap_err();
+    assert!(problem.contains("target"), "{problem}");
+    world.running[0].0.triggers[0].metadata = before;
+    world.pass(1);
+    assert!(left(&world) <= 0.0, "spent is spent: {}", left(&world));
+}
+
+#[test]
 fn every_policy_is_reported_with_what_uses_it_and_what_is_wrong() {
     let mut world = World::new(DecisionLog::in_memory());
     world.policy("chat", json!({"utilization": "50%"}), Value::Null);

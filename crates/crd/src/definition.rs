@@ -482,6 +482,7 @@ fn status() -> Value {
                 "observedGeneration",
                 count("metadata.generation of the spec that this is about."),
             ),
+            ("leader", plain("Which replica of the scaler wrote it.")),
             (
                 "desired",
                 count("Replicas that its workloads are to have together."),

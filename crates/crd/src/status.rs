@@ -8,6 +8,9 @@ use crate::StatusError;
 pub struct ScalingPolicyStatus {
     /// `metadata.generation` of the spec that this is about.
     pub observed_generation: i64,
+    /// Which replica of the scaler wrote this, as the Lease calls it: the others follow it only while it leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
     /// Replicas that its workloads are to have together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired: Option<u32>,

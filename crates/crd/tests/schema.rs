@@ -157,6 +157,7 @@ fn the_status_has_the_fields_of_its_schema() {
     let text = || Some("x".to_owned());
     let status = ScalingPolicyStatus {
         observed_generation: 1,
+        leader: text(),
         desired: Some(2),
         why: text(),
         attainment: text(),

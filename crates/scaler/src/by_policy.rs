@@ -12,7 +12,7 @@ use rheostat_steward::Leadership;
 
 use crate::decider::{Decider, Last, Look};
 use crate::evaluator::Sources;
-use crate::following::{Following, leader};
+use crate::following::{followed, leader};
 use crate::policies::{Found, NoPolicy, Policies};
 use crate::policy_state::{Followed, PolicyState};
 use crate::standing::Standings;
@@ -26,8 +26,9 @@ pub(crate) struct ByPolicy {
     problem: Option<Problem>,
     decider: Option<Decider>,
     leadership: Leadership,
-    following: Following,
     followed: Option<Followed>,
+    /// The leader, while it has not written of the workload.
+    awaited: Option<Arc<str>>,
 }
 
 /// Why a policy does not decide.
@@ -123,6 +124,7 @@ impl ByPolicy {
         let id = &scene.workload.id;
         self.found = None;
         self.followed = None;
+        self.awaited = None;
         self.leadership.clone_from(sources.leadership);
         let found = rules.policies.find(&id.namespace, name, sources.cluster)?;
         let (meaning, status) = (Arc::clone(&found.meaning), Arc::clone(&found.status));
@@ -156,16 +158,26 @@ impl ByPolicy {
         };
         // Decided by whoever follows, too: when the leader is gone it goes on at once.
         let last = decider.decide(&look, rules.log);
-        self.followed = self
-            .following
-            .follow(leader, &status, &id.name, &last.intent, scene.replicas);
+        let own = decided(last);
+        let Some(leader) = leader else { return Ok(own) };
+        let schedule = policy.schedule_at(scene.now);
+        let most = schedule.ceiling.unwrap_or(u32::MAX).min(last.intent.max_replicas);
+        self.followed = followed(leader, &status, &id.name, most);
         Ok(match &self.followed {
             Some(followed) => Decided {
                 replicas: followed.replicas,
                 active: followed.active,
                 unknown: followed.unknown.clone(),
             },
-            None => decided(last),
+            // The leader may know of a need that this one does not see: nothing is taken away before its word.
+            None => {
+                self.awaited = Some(Arc::clone(leader));
+                Decided {
+                    replicas: own.replicas.max(scene.replicas),
+                    active: own.active || scene.replicas > 0,
+                    ..own
+                }
+            }
         })
     }
 
@@ -204,6 +216,7 @@ impl ByPolicy {
                 .and_then(|decider| decider.learned().cloned()),
             leadership: self.leadership.clone(),
             followed: self.followed.clone(),
+            awaited: self.awaited.clone(),
         }
     }
 }

@@ -21,6 +21,9 @@ pub struct PolicyExplanation {
     /// The leader's decision, where that is answered and not this scaler's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub followed: Option<FollowedReport>,
+    /// The leader, while it has not written of the workload: until then nothing is taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<String>,
     /// This scaler's own decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionReport>,
@@ -170,6 +173,7 @@ impl PolicyExplanation {
                 active: followed.active,
                 unknown: followed.unknown.as_deref().map(str::to_owned),
             }),
+            awaited: state.awaited.as_deref().map(str::to_owned),
             decision: state.decision.as_deref().map(DecisionReport::new),
             pods: match &state.decision {
                 Some(decision) => {
@@ -285,6 +289,12 @@ impl fmt::Display for PolicyExplanation {
                     "      {leader} has decided: {replicas} replicas, {active}; that is answered"
                 )?,
             }
+        }
+        if let Some(leader) = &self.awaited {
+            writeln!(
+                out,
+                "      {leader} has not written what it decides: this scaler's own count is answered, but nothing is taken away"
+            )?;
         }
         if let Some(decision) = &self.decision {
             decision.fmt(out)?;

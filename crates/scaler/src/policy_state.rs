@@ -29,6 +29,8 @@ pub struct PolicyState {
     pub leadership: Leadership,
     /// The leader's decision, where that is answered and not this scaler's own.
     pub followed: Option<Followed>,
+    /// The leader, while it has not written of the workload: until then nothing is taken away.
+    pub awaited: Option<Arc<str>>,
 }
 
 /// What the replica of the scaler that leads has decided.

@@ -284,7 +284,8 @@ fn a_pair_keeps_its_ratio_and_does_not_hold_itself_up() {
 #[test]
 fn whoever_follows_answers_what_the_leader_decided_and_goes_on_alone_when_it_is_gone() {
     let mut world = World::new(DecisionLog::in_memory());
-    let status = |desired: u32| json!({"workloads": [{"name": "chat", "desired": desired, "active": true}]});
+    let written = |leader: &str, desired: u32| json!({"leader": leader, "workloads": [{"name": "chat", "desired": desired, "active": true}]});
+    let status = |desired| written("scaler-0_ab", desired);
     world.policy("chat", json!({"utilization": "50%"}), status(7));
     world.run("chat", 2, 0.5);
     world.leadership = Leadership::Following {
@@ -296,6 +297,19 @@ fn whoever_follows_answers_what_the_leader_decided_and_goes_on_alone_when_it_is_
     let state = world.state();
     assert_eq!(&*state.followed.unwrap().leader, "scaler-0_ab");
     assert!(state.decision.is_some(), "it decides by itself all the same");
+    // An earlier leader's word, who knows how old, adds nothing and takes nothing away.
+    for desired in [16, 1] {
+        let earlier = written("scaler-1_cd", desired);
+        world.policy("chat", json!({"utilization": "50%"}), earlier);
+        world.pass(1);
+        assert_eq!(world.answer().value(), Some(7.0), "as many as there are");
+        let state = world.state();
+        assert!(state.decision.unwrap().replicas < 7, "its own count");
+        assert_eq!(
+            (state.followed, state.awaited),
+            (None, Some("scaler-0_ab".into()))
+        );
+    }
     // Whatever is written there, the workload's own limits hold.
     world.policy(
         "chat",
@@ -304,6 +318,10 @@ fn whoever_follows_answers_what_the_leader_decided_and_goes_on_alone_when_it_is_
     );
     world.pass(1);
     assert_eq!(world.answer().value(), Some(5.0));
+    let dark = json!({"utilization": "50%", "schedule": ["ceiling 4 from 0 8 * * * to 0 20 * * *"]});
+    world.policy("chat", dark, status(90));
+    world.pass(1);
+    assert_eq!(world.answer().value(), Some(4.0), "the schedule's ceiling, too");
     world.policy("chat", json!({"utilization": "50%"}), status(90));
     world.pass(40);
     let state = world.state();
@@ -315,7 +333,7 @@ fn whoever_follows_answers_what_the_leader_decided_and_goes_on_alone_when_it_is_
 #[test]
 fn whoever_follows_says_what_the_leader_does_not_know_instead_of_a_count() {
     let mut world = World::new(DecisionLog::in_memory());
-    let status = |unknown: Value| json!({"workloads": [{"name": "chat", "desired": 2, "active": true, "unknown": unknown}]});
+    let status = |unknown: Value| json!({"leader": "scaler-0_ab", "workloads": [{"name": "chat", "desired": 2, "active": true, "unknown": unknown}]});
     let write =
         |world: &mut World, status: Value| world.policy("chat", json!({"utilization": "50%"}), status);
     write(&mut world, status(Value::Null));

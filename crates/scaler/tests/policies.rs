@@ -371,7 +371,8 @@ async fn a_follower_answers_with_the_leaders_count_and_reports_its_own() {
     .await;
     let one = engine(0, 4).await;
     let mut steady = policy("steady", json!({"concurrency": 8}));
-    steady.status = json!({"workloads": [{"name": "chat", "desired": 6, "active": true}]});
+    steady.status =
+        json!({"leader": "scaler-0_ab", "workloads": [{"name": "chat", "desired": 6, "active": true}]});
     fixture.cluster.apply_policy(steady);
     fixture.cluster.apply(served_by("chat", &[&one], TRIGGER));
     let is = |count: f64| {

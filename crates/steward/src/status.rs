@@ -15,11 +15,12 @@ use crate::report::{PolicyReport, WorkloadReport};
 const LONGEST_LINE: usize = 512;
 
 /// What is to stand in the status of a policy. `before` tells since when its conditions hold, `learned` is what
-/// was learned of each workload, as text.
+/// was learned of each workload, as text, and `leader` is who writes.
 pub(crate) fn status(
     report: &PolicyReport,
     before: &ScalingPolicyStatus,
     learned: &BTreeMap<Arc<str>, String>,
+    leader: &str,
     now: Timestamp,
 ) -> ScalingPolicyStatus {
     let decisions = || {
@@ -36,6 +37,7 @@ pub(crate) fn status(
         .reduce(|least, found| Ratio(least.0.min(found.0)));
     ScalingPolicyStatus {
         observed_generation: report.policy.generation,
+        leader: Some(leader.to_owned()),
         desired,
         why: why(report),
         attainment: worst.map(exact_percent),
@@ -65,6 +67,7 @@ pub(crate) fn is_urgent(before: &ScalingPolicyStatus, next: &ScalingPolicyStatus
             .collect()
     };
     before.observed_generation != next.observed_generation
+        || before.leader != next.leader
         || before.desired != next.desired
         || answers(before) != answers(next)
         || conditions(before) != conditions(next)
@@ -74,7 +77,14 @@ pub(crate) fn is_urgent(before: &ScalingPolicyStatus, next: &ScalingPolicyStatus
 /// that no other object of the same name gets it.
 pub(crate) fn patch(status: &ScalingPolicyStatus, uid: &str) -> Result<Value, serde_json::Error> {
     let mut fields = serde_json::to_value(status)?;
-    for key in ["desired", "why", "attainment", "workloads", "conditions"] {
+    for key in [
+        "leader",
+        "desired",
+        "why",
+        "attainment",
+        "workloads",
+        "conditions",
+    ] {
         if fields.get(key).is_none() {
             fields[key] = Value::Null;
         }

@@ -65,12 +65,20 @@ impl Steward {
         let (notices, noticed) = mpsc::channel(MOST_WAITING);
         let recorder = Recorder::new(
             client.clone(),
-            identity,
+            Arc::clone(&identity),
             clock.clone(),
             patience,
             Arc::clone(&stats),
         );
-        let writer = Writer::new(client, clock, options.pace, patience, notices, Arc::clone(&stats));
+        let writer = Writer::new(
+            client,
+            identity,
+            clock,
+            options.pace,
+            patience,
+            notices,
+            Arc::clone(&stats),
+        );
         let leads = leadership.clone();
         let task = tokio::spawn(async move {
             // Leads until the last word is written.

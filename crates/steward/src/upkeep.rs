@@ -45,6 +45,8 @@ impl Default for WritePace {
 /// argument.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
+    /// What this replica calls itself.
+    identity: Arc<str>,
     pace: WritePace,
     stats: Arc<Stats>,
     known: BTreeMap<PolicyId, Known>,
@@ -86,8 +88,9 @@ struct Text {
 const MOST_LEARNED: usize = 512 * 1024;
 
 impl Upkeep {
-    pub(crate) fn new(pace: WritePace, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(identity: Arc<str>, pace: WritePace, stats: Arc<Stats>) -> Self {
         Self {
+            identity,
             pace,
             stats,
             known: BTreeMap::new(),
@@ -129,7 +132,7 @@ impl Upkeep {
                 &self.stats,
             );
             let texts = known.texts();
-            let wanted = status(report, &known.status, &texts, wall);
+            let wanted = status(report, &known.status, &texts, &self.identity, wall);
             if wanted == known.status {
                 continue;
             }

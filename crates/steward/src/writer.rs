@@ -58,6 +58,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(
         client: kube::Client,
+        identity: Arc<str>,
         clock: Clock,
         pace: WritePace,
         patience: Duration,
@@ -68,7 +69,7 @@ impl Writer {
             client,
             resource: ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, KIND), PLURAL),
             clock,
-            upkeep: Upkeep::new(pace, Arc::clone(&stats)),
+            upkeep: Upkeep::new(identity, pace, Arc::clone(&stats)),
             stats,
             pace,
             patience,

@@ -33,6 +33,7 @@ async fn a_status_says_what_is_decided_and_why() {
         panic!("{statuses:?}");
     };
     assert_eq!(status["observedGeneration"], 3);
+    assert_eq!(status["leader"], server.lease()["spec"]["holderIdentity"]);
     assert_eq!(status["desired"], 4);
     assert_eq!(status["why"], "four are needed");
     assert_eq!(status["attainment"], "99.50%");
@@ -83,7 +84,7 @@ async fn a_count_that_flaps_is_written_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_stands_there_already_is_not_written_again() {
+async fn what_stands_there_already_is_not_written_again_but_for_who_leads() {
     let server = ApiServer::default();
     let first = leader(&server).await;
     first.report(vec![report(Ok(decision(4, "by need")))]);
@@ -94,7 +95,13 @@ async fn what_stands_there_already_is_not_written_again() {
     let second = leader(&server).await;
     second.report(vec![report_over(status, Ok(decision(4, "by need")), None)]);
     pass(300.0).await;
-    assert_eq!(server.statuses().len(), 1);
+    // Who follows must know that the count is the word of who leads now.
+    let mut statuses = server.statuses();
+    assert_eq!(statuses.len(), 2);
+    let leaders = [0, 1].map(|at: usize| statuses[at]["leader"].take());
+    assert_ne!(leaders[0], leaders[1]);
+    assert!(leaders[1].as_str().unwrap().starts_with("a_"), "{leaders:?}");
+    assert_eq!(statuses[0], statuses[1]);
     assert!(server.changes("/events").is_empty(), "nor told again");
 }
 

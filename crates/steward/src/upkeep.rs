@@ -72,6 +72,7 @@ struct Known {
     writing: bool,
     retry_at: Option<Instant>,
     retries: Backoff,
+    /// The last write failed. It may have been carried out all the same: what stands there is not known.
     failing: bool,
 }
 
@@ -133,10 +134,12 @@ impl Upkeep {
             );
             let texts = known.texts();
             let wanted = status(report, &known.status, &texts, &self.identity, wall);
-            if wanted == known.status {
+            if wanted == known.status && !known.failing {
                 continue;
             }
-            let at = known.due_at(is_urgent(&known.status, &wanted), self.pace);
+            // Those who follow may be answering with what was tried in vain.
+            let urgent = known.failing || is_urgent(&known.status, &wanted);
+            let at = known.due_at(urgent, self.pace);
             if last || at <= now {
                 due.push((
                     at,

@@ -169,6 +169,26 @@ async fn a_conflict_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_have_been_written_in_spite_of_an_error_is_written_over() {
+    let server = ApiServer::default();
+    let scaler = leader(&server).await;
+    scaler.report(vec![report(Ok(decision(4, "by need")))]);
+    pass(5.0).await;
+    server.lose_answer("/status");
+    scaler.report(vec![report(Ok(decision(9, "by need")))]);
+    pass(0.5).await;
+    // Before it is tried again, the count is back at what was written last as far as the scaler knows.
+    scaler.report(vec![report(Ok(decision(4, "by need")))]);
+    pass(5.0).await;
+    let counts: Vec<_> = server
+        .statuses()
+        .iter()
+        .map(|status| status["desired"].clone())
+        .collect();
+    assert_eq!(counts, [4, 9, 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_learned_is_kept_and_written_now_and_then_and_at_the_end() {
     let server = ApiServer::default();
     let scaler = leader(&server).await;

@@ -42,6 +42,8 @@ struct State {
     forbidden: BTreeSet<&'static str>,
     /// Parts of paths of which the next write is answered with 409.
     conflicts: Vec<&'static str>,
+    /// Parts of paths of which the next write is carried out, and answered with 504.
+    lost: Vec<&'static str>,
 }
 
 impl ApiServer {
@@ -97,6 +99,11 @@ impl ApiServer {
     /// The next write to a path with `part` in it conflicts.
     pub(crate) fn conflict(&self, part: &'static str) {
         self.0.lock().conflicts.push(part);
+    }
+
+    /// The next write to a path with `part` in it is carried out, but its answer gets lost.
+    pub(crate) fn lose_answer(&self, part: &'static str) {
+        self.0.lock().lost.push(part);
     }
 
     /// Bodies of the requests that change a path with `part` in it, with their methods, oldest first.
@@ -177,7 +184,11 @@ impl ApiServer {
             (method, _) => panic!("{method} {path} is not served"),
         };
         object["metadata"]["resourceVersion"] = json!(version);
-        state.objects.insert(at, object.clone());
+        state.objects.insert(at.clone(), object.clone());
+        if let Some(part) = state.lost.iter().position(|part| at.contains(part)) {
+            state.lost.remove(part);
+            return failure(504, "Timeout", "the request did not complete in time");
+        }
         whole(200, &object)
     }
 }

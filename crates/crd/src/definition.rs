@@ -444,6 +444,10 @@ fn status() -> Value {
                 plain("Time from asking for a replica to its serving, 90th percentile."),
             ),
             (
+                "gpus",
+                json!({"type": "number", "description": "GPUs that its pods were last seen to hold each."}),
+            ),
+            (
                 "attainment",
                 plain("Part of the requests that kept the objective of late."),
             ),

@@ -161,6 +161,12 @@ impl Policy {
         self.pool.as_ref()
     }
 
+    /// GPUs of each replica, where the policy says it.
+    #[must_use]
+    pub const fn gpus_per_replica(&self) -> Option<f64> {
+        self.gpus_per_replica
+    }
+
     /// The ScaledObject with the other part of a pair of prefill and decode workloads.
     #[must_use]
     pub fn partner(&self) -> Option<&str> {

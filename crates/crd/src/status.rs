@@ -71,6 +71,9 @@ pub struct WorkloadStatus {
     /// Time from asking for a replica to its serving, 90th percentile, as far as is learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cold_start: Option<String>,
+    /// GPUs that its pods were last seen to hold each: at zero there is none to ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<f64>,
     /// Part of the requests that kept the objective of late.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attainment: Option<String>,

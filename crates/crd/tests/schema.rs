@@ -170,6 +170,7 @@ fn the_status_has_the_fields_of_its_schema() {
             capacity: text(),
             confidence: text(),
             cold_start: text(),
+            gpus: Some(8.0),
             attainment: text(),
             budget_left: text(),
             learned: text(),

@@ -138,6 +138,9 @@ impl ByPolicy {
             .get_or_insert_with(|| Decider::new(scene.workload, rules.log));
         let leader = leader(sources.leadership, scene.now, &id.namespace, sources.cluster);
         let written = status.workloads.iter().find(|status| status.name == id.name);
+        if let Some(gpus) = written.and_then(|status| status.gpus) {
+            decider.adopt_gpus(gpus);
+        }
         if let Some(learned) = written.and_then(|status| status.learned.as_deref()) {
             decider.adopt(learned, leader.is_some(), rules.log);
         }
@@ -210,6 +213,7 @@ impl ByPolicy {
             decision: last.map(|last| Arc::clone(&last.decision)),
             before: last.and_then(|last| last.before),
             pods: last.map(|last| Arc::clone(&last.pods)).unwrap_or_default(),
+            gpus: self.decider.as_ref().and_then(Decider::gpus_per_pod),
             learned: self
                 .decider
                 .as_ref()

@@ -1,6 +1,7 @@
 //! Decides for one workload by its policy, now and then, and remembers what came of it.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use rheostat_steward::decode_learned;
 
 use crate::observe::{self, FirstReady};
 use crate::seen_pod::SeenPod;
-use crate::standing;
+use crate::{join, standing};
 
 /// What is remembered of a workload between two decisions.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct Decider {
     name: String,
     sizer: Sizer,
     first_ready: FirstReady,
-    /// Of the last pod that was seen: at zero there is none to ask.
+    /// Of the last pods that were seen, by this scaler or one before it: at zero there is none to ask.
     gpus_per_pod: Option<f64>,
     last: Option<Last>,
     /// The last decision that was due; those that something changed come in between.
@@ -76,6 +77,8 @@ const EARLY: Duration = Duration::from_millis(200);
 /// What is learned is copied no more often: it is some 100 kB, and changes slowly. What a scaler learned since then
 /// is lost when it stops.
 const LEARNED_PERIOD: Duration = Duration::from_secs(10);
+/// What is taken from a status: anybody may have written it, and more would keep the workload out of its pool.
+const GPUS_PER_POD: RangeInclusive<f64> = 1.0..=1024.0;
 
 impl Decider {
     /// Of a workload that was not decided for yet.
@@ -101,6 +104,18 @@ impl Decider {
     /// What it has learned, as of ten seconds ago at most.
     pub(crate) fn learned(&self) -> Option<&Arc<Learned>> {
         self.learned.as_ref().map(|(_, learned)| learned)
+    }
+
+    /// GPUs that its pods were last seen to hold each.
+    pub(crate) const fn gpus_per_pod(&self) -> Option<f64> {
+        self.gpus_per_pod
+    }
+
+    /// Takes over how many GPUs its pods held each when another saw them, where none was seen since.
+    pub(crate) fn adopt_gpus(&mut self, gpus: f64) {
+        if self.gpus_per_pod.is_none() && GPUS_PER_POD.contains(&gpus) {
+            self.gpus_per_pod = Some(gpus);
+        }
     }
 
     /// Takes over what another has learned of the same workload, as the status has it: before the first
@@ -135,11 +150,14 @@ impl Decider {
         self.first_ready.follow(look.workload);
         let intent = self.intent(look);
         let schedule = look.policy.schedule_at(look.now);
-        // While it is not known what others of the pool want, nothing is taken from what they may have.
-        let allotment = look
-            .policy
-            .pool()
-            .map(|_| look.allotment.unwrap_or(look.replicas));
+        let sized = look.policy.gpus_per_replica().or(self.gpus_per_pod).is_some();
+        let allotment = look.policy.pool().map(|_| match look.allotment {
+            Some(allotment) if sized => allotment,
+            // The next one shows how many GPUs a replica takes.
+            Some(allotment) => allotment.min(look.replicas.saturating_add(1)),
+            // While it is not known what others of the pool want, nothing is taken from what they may have.
+            None => look.replicas,
+        });
         let due = self.last.as_ref().is_none_or(|last| {
             self.stepped
                 .is_none_or(|stepped| look.now.since(stepped) + EARLY >= PERIOD)
@@ -161,11 +179,11 @@ impl Decider {
         let workload = look.workload;
         let asked = workload.pods.iter().map(|pod| pod.gpus_requested).max();
         // Claims (DRA) do not say how many GPUs they stand for; what the agents see does.
-        let held = look
-            .pods
-            .iter()
-            .filter_map(|pod| u32::try_from(pod.devices.as_ref().ok()?.len()).ok());
-        let gpus = asked.filter(|gpus| *gpus > 0).or_else(|| held.max());
+        let held = || {
+            let pods = workload.pods.iter().filter(|pod| !pod.finished());
+            pods.filter_map(|pod| join::devices_held(pod, look.fleet)).max()
+        };
+        let gpus = asked.filter(|gpus| *gpus > 0).or_else(held);
         if let Some(gpus) = gpus.filter(|gpus| *gpus > 0) {
             self.gpus_per_pod = Some(f64::from(gpus));
         }

@@ -4,6 +4,7 @@
 //! The one place where Kubernetes' view and the agents' view meet. A workload sees only devices
 //! that the kubelet says its own pods hold (invariant 3).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,18 @@ pub(crate) fn hardware(pod: &Pod, fleet: &FleetView) -> Option<Arc<str>> {
     let node = fleet.node(pod.node.as_deref()?)?;
     let mut claims = node.claims_of(&pod.namespace, &pod.name).iter();
     claims.find_map(|claim| Some(Arc::clone(&node.device(claim.device.as_deref()?)?.model)))
+}
+
+/// GPUs and partitions that `pod` holds, where its node's agent knows: of one that does not serve yet, too.
+pub(crate) fn devices_held(pod: &Pod, fleet: &FleetView) -> Option<u32> {
+    let node = fleet.node(pod.node.as_deref()?)?;
+    // Containers of one pod can hold the same device.
+    let held: BTreeSet<_> = node
+        .claims_of(&pod.namespace, &pod.name)
+        .iter()
+        .map(|claim| claim.device.as_deref().unwrap_or(&claim.kubelet_id))
+        .collect();
+    u32::try_from(held.len()).ok()
 }
 
 fn state(pod: &Pod) -> PodState {
@@ -159,4 +172,71 @@ fn observed(claim: &ClaimView, device: &DeviceView, quantity: Quantity) -> Obser
         (true, true) => return Err(Absent::Unattributable),
     };
     readings.get(quantity).copied().map_err(Clone::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rheostat_cluster::PodPhase;
+    use rheostat_fleet::Fleet;
+    use rheostat_proto::agent;
+    use rheostat_reading::Clock;
+
+    use super::*;
+
+    /// One that asks for GPUs by claims (DRA), and does not serve yet.
+    fn starting(node: Option<&str>) -> Pod {
+        let at = Timestamp::from_unix_nanos(1);
+        Pod {
+            namespace: "team-a".into(),
+            name: "chat-0".into(),
+            uid: "u".into(),
+            node: node.map(str::to_owned),
+            phase: PodPhase::Pending,
+            ready: false,
+            terminating: false,
+            created_at: at,
+            scheduled_at: node.map(|_| at),
+            started_at: None,
+            ready_since: None,
+            unready_since: Some(at),
+            gpus_requested: 0,
+            resource_claims: 1,
+            ip: None,
+            host_network: false,
+            ports: Vec::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_pod_holds_is_known_before_it_serves_and_each_device_counts_once() {
+        let (writer, fleet) = Fleet::by_hand(Clock::system());
+        let claim = |container: &str, device: &str| agent::Claim {
+            namespace: "team-a".into(),
+            pod: "chat-0".into(),
+            container: container.into(),
+            resource: "gpu.nvidia.com".into(),
+            kubelet_id: device.into(),
+            device: device.into(),
+            ..agent::Claim::default()
+        };
+        let devices = ["GPU-0", "GPU-1"].map(|id| agent::Device {
+            id: id.into(),
+            ..agent::Device::default()
+        });
+        let snapshot = agent::Snapshot {
+            node: "node-1".into(),
+            devices: devices.into(),
+            claims: [("main", "GPU-0"), ("main", "GPU-1"), ("sidecar", "GPU-1")]
+                .map(|(container, device)| claim(container, device))
+                .into(),
+            ..agent::Snapshot::default()
+        };
+        writer.put(&snapshot).unwrap();
+        assert_eq!(devices_held(&starting(Some("node-1")), &fleet.view()), Some(2));
+        assert_eq!(devices_held(&starting(Some("node-2")), &fleet.view()), None);
+        assert_eq!(devices_held(&starting(None), &fleet.view()), None);
+    }
 }

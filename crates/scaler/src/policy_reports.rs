@@ -77,6 +77,7 @@ fn workload(state: &WorkloadState, trigger: &TriggerState) -> WorkloadReport {
         kind: state.workload.id.kind,
         uid: state.workload.uid.as_str().into(),
         decision,
+        gpus: trigger.policy.as_ref().and_then(|policy| policy.gpus),
         learned: trigger.policy.as_ref().and_then(|policy| policy.learned.clone()),
     }
 }

@@ -23,6 +23,8 @@ pub struct PolicyState {
     pub before: Option<u32>,
     /// The pods as the decision saw them.
     pub pods: Arc<[SeenPod]>,
+    /// GPUs that its pods were last seen to hold each, where one was seen.
+    pub gpus: Option<f64>,
     /// What is known of the workload, as of ten seconds ago at most.
     pub learned: Option<Arc<Learned>>,
     /// Which replica of the scaler leads, as far as this one knows.

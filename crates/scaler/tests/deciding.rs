@@ -264,6 +264,30 @@ fn a_scaler_that_has_just_started_takes_no_more_of_a_pool_than_there_is() {
     }
 }
 
+/// At zero no pod tells how many GPUs a replica takes.
+#[test]
+fn a_workload_that_comes_from_zero_takes_no_more_gpus_of_a_pool_than_it_has() {
+    let first = |status: Value, per_replica: Option<u32>| {
+        let mut world = World::new(DecisionLog::in_memory());
+        let mut spec = json!({"utilization": "50%", "replicas": {"min": 0},
+            "pool": {"name": "gpus", "gpus": 16}, "schedule": ["floor 8 from 0 8 * * * to 0 20 * * *"]});
+        if let Some(gpus) = per_replica {
+            spec["gpu"] = json!({"perReplica": gpus});
+        }
+        world.policy("big", spec, status);
+        world.run("big", 0, 0.0);
+        world.running[0].0.min_replicas = 0;
+        // What the pool leaves is known from the second look on.
+        world.pass(2);
+        world.state().decision.unwrap().replicas
+    };
+    let seen = |gpus: f64| json!({"workloads": [{"name": "big", "gpus": gpus}]});
+    assert_eq!(first(Value::Null, None), 1, "the first one shows it");
+    assert_eq!(first(seen(8.0), None), 2, "as many as an earlier scaler saw");
+    assert_eq!(first(seen(-3.0), None), 1, "nonsense is not taken over");
+    assert_eq!(first(seen(2.0), Some(4)), 4, "what the policy says counts");
+}
+
 #[test]
 fn a_pair_keeps_its_ratio_and_does_not_hold_itself_up() {
     let mut world = World::new(DecisionLog::in_memory());
@@ -477,6 +501,7 @@ fn every_policy_is_reported_with_what_uses_it_and_what_is_wrong() {
     assert_eq!((&*chat.name, &*chat.uid), ("chat", "uid-team-a-chat"));
     assert_eq!(chat.decision.as_ref().unwrap().replicas, 2);
     assert!(chat.learned.is_some());
+    assert_eq!(chat.gpus, Some(1.0));
     assert!(reports[2].workloads.is_empty());
 }
 

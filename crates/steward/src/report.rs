@@ -25,6 +25,8 @@ pub struct WorkloadReport {
     pub uid: Arc<str>,
     /// The newest decision, or why none can be taken.
     pub decision: Result<Arc<Decision>, Arc<str>>,
+    /// GPUs that its pods were last seen to hold each; `None` where none was seen yet.
+    pub gpus: Option<f64>,
     /// What was learned of it; `None` where nothing was yet. The same `Arc` is not looked at twice.
     pub learned: Option<Arc<Learned>>,
 }

@@ -14,7 +14,8 @@ use crate::report::{PolicyReport, WorkloadReport};
 /// Longest line on why, over all workloads of a policy.
 const LONGEST_LINE: usize = 512;
 
-/// What is to stand in the status of a policy. `before` tells since when its conditions hold, `learned` is what
+/// What is to stand in the status of a policy. `before` tells since when its conditions hold, and what is not seen
+/// now of its workloads; `learned` is what
 /// was learned of each workload, as text, and `leader` is who writes.
 pub(crate) fn status(
     report: &PolicyReport,
@@ -41,7 +42,7 @@ pub(crate) fn status(
         desired,
         why: why(report),
         attainment: worst.map(exact_percent),
-        workloads: workloads(report, learned),
+        workloads: workloads(report, before, learned),
         conditions: conditions(report, &before.conditions, now),
     }
 }
@@ -116,17 +117,28 @@ fn why(report: &PolicyReport) -> Option<String> {
 
 /// One for each name: the list is keyed by it, and a ScaledJob that has a ScaledObject's name cannot be decided
 /// for anyway.
-fn workloads(report: &PolicyReport, learned: &BTreeMap<Arc<str>, String>) -> Vec<WorkloadStatus> {
+fn workloads(
+    report: &PolicyReport,
+    before: &ScalingPolicyStatus,
+    learned: &BTreeMap<Arc<str>, String>,
+) -> Vec<WorkloadStatus> {
+    let gpus = |workload: &WorkloadReport| {
+        let known = before.workloads.iter().find(|known| known.name == *workload.name);
+        workload.gpus.or_else(|| known?.gpus)
+    };
     let mut named = BTreeSet::new();
     let all = report.workloads.iter();
     all.filter(|workload| named.insert(&workload.name))
-        .map(|workload| workload_status(workload, learned.get(&workload.name)))
+        .map(|workload| WorkloadStatus {
+            gpus: gpus(workload),
+            learned: learned.get(&workload.name).cloned(),
+            ..workload_status(workload)
+        })
         .collect()
 }
 
-fn workload_status(report: &WorkloadReport, learned: Option<&String>) -> WorkloadStatus {
+fn workload_status(report: &WorkloadReport) -> WorkloadStatus {
     let name = report.name.to_string();
-    let learned = learned.cloned();
     match &report.decision {
         Ok(decision) => {
             let figures = &decision.figures;
@@ -144,13 +156,12 @@ fn workload_status(report: &WorkloadReport, learned: Option<&String>) -> Workloa
                 cold_start: figures.cold_start.map(span),
                 attainment: figures.attainment.map(exact_percent),
                 budget_left: figures.budget_left.map(percent),
-                learned,
+                ..WorkloadStatus::default()
             }
         }
         Err(problem) => WorkloadStatus {
             name,
             why: Some(bounded(problem, LONGEST_LINE)),
-            learned,
             ..WorkloadStatus::default()
         },
     }

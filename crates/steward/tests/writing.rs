@@ -193,13 +193,14 @@ async fn what_was_learned_is_kept_and_written_now_and_then_and_at_the_end() {
     let server = ApiServer::default();
     let scaler = leader(&server).await;
     let before = "v1:what another scaler wrote";
-    let status = json!({"workloads": [{"name": "chat", "learned": before}]});
+    let status = json!({"workloads": [{"name": "chat", "gpus": 8.0, "learned": before}]});
     let learned = Some(Arc::new(Learned::default()));
     let reports = |learned| vec![report_over(status.clone(), Ok(decision(4, "by need")), learned)];
     scaler.report(reports(learned.clone()));
     pass(5.0).await;
     let written = |at: usize| server.statuses()[at]["workloads"][0]["learned"].clone();
     assert_eq!(written(0), before, "kept until there is more");
+    assert_eq!(server.statuses()[0]["workloads"][0]["gpus"], 8.0, "of no pod now");
     for _ in 0..400 {
         scaler.report(reports(learned.clone()));
         pass(1.0).await;

@@ -328,6 +328,7 @@ pub(crate) fn report_over(
             kind: WorkloadKind::ScaledObject,
             uid: "object-uid".into(),
             decision: decision.map(Arc::new).map_err(Into::into),
+            gpus: None,
             learned,
         }],
     }

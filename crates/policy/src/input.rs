@@ -107,10 +107,16 @@ pub enum Unseen {
     /// Nobody has asked the pod's engine yet.
     #[error("its engine has not been asked yet")]
     EngineNotAsked,
+    /// What is needed to ask the pod's engine is not known, and may be at any moment.
+    #[error("its engine cannot be asked yet: {reason}")]
+    EngineNotKnown {
+        /// What is missing: a Secret that was not read.
+        reason: String,
+    },
     /// It cannot be told where or how to ask the pod's engine.
     #[error("its engine cannot be asked: {reason}")]
     EngineUnreachable {
-        /// What is missing: a port of that name, a Secret.
+        /// What is missing: a port of that name.
         reason: String,
     },
 }

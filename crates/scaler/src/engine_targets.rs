@@ -10,7 +10,7 @@ use rheostat_cluster::{Holder, Pod, PodPhase, ValueRef, Values, Workload};
 use rheostat_engines::{
     CustomEngine, Endpoint, Engine, EngineChoice, Scheme, Secret, Target, TargetId, View,
 };
-use rheostat_policy::{EnginePort, EngineScheme, EngineSelection, EngineSource, ObjectKey};
+use rheostat_policy::{EnginePort, EngineScheme, EngineSelection, EngineSource, ObjectKey, Unseen};
 
 /// The engine of one pod.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct PodTarget {
     /// The node whose agent is to ask it.
     pub(crate) node: String,
     /// What is to be asked, or why that cannot be told.
-    pub(crate) target: Result<(TargetId, Arc<Target>), String>,
+    pub(crate) target: Result<(TargetId, Arc<Target>), Unseen>,
 }
 
 /// Annotations of a pod that say where its metrics are; the first that is there counts.
@@ -92,19 +92,17 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(namespace: &str, selection: &EngineSelection, values: &Values) -> Result<Self, String> {
+    fn new(namespace: &str, selection: &EngineSelection, values: &Values) -> Result<Self, Unseen> {
         let text = |holder, key: &ObjectKey| {
             let wanted = value_ref(holder, namespace, key);
-            let value = values
-                .get(&wanted)
-                .ok_or_else(|| format!("{wanted} has not been read yet"))?;
-            match &value.text {
-                Some((text, _)) => Ok(text.trim().to_owned()),
-                None => Err(value
-                    .problem
-                    .clone()
-                    .unwrap_or_else(|| format!("{wanted} is empty"))),
+            let value = values.get(&wanted);
+            if let Some((text, _)) = value.and_then(|value| value.text.as_ref()) {
+                return Ok(text.trim().to_owned());
             }
+            // One that is not there is often made a moment after the workload, and a read that failed is repeated.
+            let problem = value.and_then(|value| value.problem.clone());
+            let reason = problem.unwrap_or_else(|| format!("{wanted} has not been read yet"));
+            Err(Unseen::EngineNotKnown { reason })
         };
         let secret = |key: &Option<ObjectKey>| key.as_ref().map(|key| text(Holder::Secret, key)).transpose();
         Ok(Self {
@@ -123,25 +121,27 @@ impl Shared {
             engine: match &selection.engine {
                 EngineSource::Recognise => EngineChoice::Recognise,
                 EngineSource::Named(engine) => EngineChoice::Named(*engine),
-                EngineSource::Inline(description) => custom(description)?,
-                EngineSource::ConfigMap(key) => custom(&text(Holder::ConfigMap, key)?)?,
+                EngineSource::Inline(description) => custom(description).map_err(lasting)?,
+                EngineSource::ConfigMap(key) => custom(&text(Holder::ConfigMap, key)?).map_err(lasting)?,
             },
         })
     }
 
-    fn target(&self, pod: &Pod, selection: &EngineSelection) -> Result<Target, String> {
-        let ip = pod.ip.ok_or("the pod has no address yet")?;
+    fn target(&self, pod: &Pod, selection: &EngineSelection) -> Result<Target, Unseen> {
+        let ip = pod.ip.ok_or_else(|| Unseen::EngineNotKnown {
+            reason: "the pod has no address yet".to_owned(),
+        })?;
         let path = match (&selection.path, annotation(pod, PATH_ANNOTATIONS)) {
             (Some(path), _) => Some(path.clone()),
-            (None, Some((key, path))) => Some(checked_path(key, path)?),
+            (None, Some((key, path))) => Some(checked_path(key, path).map_err(lasting)?),
             (None, None) => None,
         };
-        let port = port(pod, selection, &self.engine)?;
+        let port = port(pod, selection, &self.engine).map_err(lasting)?;
         if pod.host_network && !pod.ports.iter().any(|declared| declared.port == port) {
-            return Err(format!(
+            return Err(lasting(format!(
                 "the pod has its node's address, so that only ports which it declares are asked: {port} is none of {}",
                 declared(pod)
-            ));
+            )));
         }
         Ok(Target {
             endpoint: Endpoint {
@@ -161,6 +161,11 @@ impl Shared {
             owner: format!("{}/{}", pod.namespace, pod.name),
         })
     }
+}
+
+/// Why an engine cannot be asked until somebody changes something.
+fn lasting(reason: String) -> Unseen {
+    Unseen::EngineUnreachable { reason }
 }
 
 /// A custom engine in the one spelling that makes equal descriptions equal targets.

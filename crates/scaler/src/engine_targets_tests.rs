@@ -62,7 +62,7 @@ fn workload(pods: Vec<Pod>) -> Workload {
 }
 
 /// The one target of `pod`, or why there is none.
-fn target_of(pod: Pod, selection: &EngineSelection) -> Result<Arc<Target>, String> {
+fn target_of(pod: Pod, selection: &EngineSelection) -> Result<Arc<Target>, Unseen> {
     let targets = pod_targets(&workload(vec![pod]), selection, &Values::default());
     let [only] = targets.as_slice() else {
         panic!("{targets:?}");
@@ -70,8 +70,17 @@ fn target_of(pod: Pod, selection: &EngineSelection) -> Result<Arc<Target>, Strin
     only.target.clone().map(|(_, target)| target)
 }
 
+/// The port that is asked, or why none is, which waiting does not cure.
 fn port_of(pod: Pod, selection: &EngineSelection) -> Result<u16, String> {
-    target_of(pod, selection).map(|target| target.endpoint.address.port())
+    let target = target_of(pod, selection).map_err(reason)?;
+    Ok(target.endpoint.address.port())
+}
+
+fn reason(unseen: Unseen) -> String {
+    match unseen {
+        Unseen::EngineUnreachable { reason } => reason,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn named(engine: Engine) -> EngineSelection {
@@ -151,7 +160,7 @@ fn a_path_of_a_pod_is_a_path() {
     assert_eq!(target.endpoint.path.as_deref(), Some("/custom/metrics"));
     for bad in ["http://elsewhere/", "x", "/a b", "/a\r\nHost: b"] {
         pod.annotations.insert("prometheus.io/path".into(), bad.into());
-        let refused = target_of(pod.clone(), &named(Engine::Vllm)).unwrap_err();
+        let refused = reason(target_of(pod.clone(), &named(Engine::Vllm)).unwrap_err());
         assert!(refused.contains("prometheus.io/path"), "{refused}");
     }
 }
@@ -206,7 +215,8 @@ fn a_secret_that_cannot_be_read_is_named() {
     assert_eq!(wanted.len(), 1);
     assert_eq!(wanted[0].namespace, "a", "only the workload's own namespace");
     let unread = target_of(pod("x"), &selection).unwrap_err();
-    assert_eq!(unread, "key \"bearer\" of Secret a/token has not been read yet");
+    let reason = "key \"bearer\" of Secret a/token has not been read yet".to_owned();
+    assert_eq!(unread, Unseen::EngineNotKnown { reason });
 
     let values = Values::by_hand([(wanted[0].clone(), "abc\n".into())], Timestamp::default());
     let targets = pod_targets(&workload(vec![pod("x")]), &selection, &values);
@@ -240,7 +250,7 @@ fn a_custom_engine_is_read_however_it_is_spelled() {
     let one = target_of(pod("x"), &custom("waiting: { metric: my_queue }")).unwrap();
     let same = target_of(pod("x"), &custom(r#"{"waiting": {"metric": "my_queue"}}"#)).unwrap();
     assert_eq!(one.id(), same.id());
-    let wrong = target_of(pod("x"), &custom("wating: { metric: my_queue }")).unwrap_err();
+    let wrong = reason(target_of(pod("x"), &custom("wating: { metric: my_queue }")).unwrap_err());
     assert!(
         wrong.contains("the custom engine") && wrong.contains("wating"),
         "{wrong}"

@@ -98,9 +98,7 @@ impl Plan {
             .ok()
             .and_then(|place| self.engines.get(place))
             .ok_or(Unseen::EngineNotAsked)?;
-        let (id, target) = one.target.as_ref().map_err(|reason| Unseen::EngineUnreachable {
-            reason: reason.clone(),
-        })?;
+        let (id, target) = one.target.as_ref().map_err(Clone::clone)?;
         let own = findings.engines.get(id);
         let agents = of_agent(fleet, &one.node, id);
         let report = match (own, agents) {

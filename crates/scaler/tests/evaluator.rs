@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rheostat_cluster::{Store, Workload};
 use rheostat_fleet::Fleet;
-use rheostat_policy::Answer;
+use rheostat_policy::{Answer, ErrorKind};
 use rheostat_reading::{Clock, Timestamp};
 use rheostat_scaler::{Evaluator, Findings, Sources};
 use rheostat_steward::Leadership;
@@ -113,6 +113,39 @@ fn a_new_object_of_the_same_name_has_no_past() {
     let answers = answers(&idle.chain([(reborn, Some(0.0))]).collect::<Vec<_>>());
     assert_eq!(answers[29].active(), Some(false));
     assert_eq!(answers[30].active(), Some(true), "{}", answers[30]);
+}
+
+/// A Secret is read a moment after the workload that names it was seen; an error until then could take to zero what
+/// KEDA never saw active.
+#[test]
+fn a_secret_that_was_not_read_yet_is_no_lasting_fault() {
+    let trigger = [
+        ("signal", "engine.concurrency"),
+        ("target", "8"),
+        ("bearerTokenSecret", "token/bearer"),
+        ("grace", "5s"),
+    ];
+    let mut chat = workload("team-a", "chat", 2, &trigger);
+    let mut pod = (*chat.pods[0]).clone();
+    pod.ip = Some([10, 0, 0, 7].into());
+    chat.pods = [std::sync::Arc::new(pod)].into();
+    let answers = answers(&vec![(chat, None); 8]);
+    assert_eq!(
+        (answers[0].value(), answers[0].active()),
+        (Some(16.0), Some(true)),
+        "as many as now: {}",
+        answers[0]
+    );
+    match &answers[7] {
+        Answer::Error { kind, reason } => {
+            assert_eq!(*kind, ErrorKind::Unavailable);
+            assert!(
+                reason.contains("Secret team-a/token has not been read yet"),
+                "{reason}"
+            );
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[test]

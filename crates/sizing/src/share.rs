@@ -58,25 +58,79 @@ struct Pool<'a> {
 }
 
 impl Pool<'_> {
-    /// Gives one replica after the other to whoever of `group` has the least for its weight, up to `wanted`.
+    /// Gives one replica after the other to whoever of `group` has the least for its weight, up to `wanted`. What
+    /// all can be given before somebody's next one does not fit is given at once: a large pool of small replicas
+    /// has millions.
     fn fill(&mut self, group: &[usize], wanted: impl Fn(&Claim) -> u32) {
         loop {
-            let wanting = group.iter().copied().filter(|&place| {
-                let claim = &self.claims[place];
-                self.given[place] < wanted(claim) && claim.size() <= self.left + SLACK
-            });
-            let Some(place) = wanting.min_by(|&a, &b| self.after(a).total_cmp(&self.after(b))) else {
+            let wanting = self.wanting(group, &wanted);
+            if wanting.is_empty() {
                 return;
-            };
-            self.given[place] += 1;
-            self.left -= self.claims[place].size();
+            }
+            self.raise(&wanting, &wanted);
+            // Those of one level, of which not all fit.
+            for _ in 0..wanting.len() {
+                let wanting = self.wanting(&wanting, &wanted).into_iter();
+                let after = |place: usize| self.claims[place].level(self.given[place].saturating_add(1));
+                let Some(place) = wanting.min_by(|&a, &b| after(a).total_cmp(&after(b))) else {
+                    break;
+                };
+                self.give(place, 1);
+            }
         }
     }
 
-    /// What the workload has for its weight with one replica more.
-    fn after(&self, place: usize) -> f64 {
-        let claim = &self.claims[place];
-        f64::from(self.given[place].saturating_add(1)) * claim.size() / positive(claim.weight)
+    /// Those of `group` who want more, and whose next replica fits.
+    fn wanting(&self, group: &[usize], wanted: impl Fn(&Claim) -> u32) -> Vec<usize> {
+        let wants = |place: &usize| {
+            let claim = &self.claims[*place];
+            self.given[*place] < wanted(claim) && claim.size() <= self.left + SLACK
+        };
+        group.iter().copied().filter(wants).collect()
+    }
+
+    /// Gives each of `group` the replicas up to the highest level that all of them together can reach.
+    fn raise(&mut self, group: &[usize], wanted: impl Fn(&Claim) -> u32) {
+        let more = |pool: &Self, place: usize, level: f64| {
+            let claim = &pool.claims[place];
+            let count = claim.count(level).min(wanted(claim));
+            count.saturating_sub(pool.given[place])
+        };
+        let fits = |pool: &Self, level: f64| {
+            let sizes = group
+                .iter()
+                .map(|&place| f64::from(more(pool, place, level)) * pool.claims[place].size());
+            sizes.sum::<f64>() <= pool.left
+        };
+        let (mut low, mut high) = (0.0, 0.0_f64);
+        for &place in group {
+            let claim = &self.claims[place];
+            let alone = whole(self.left / claim.size()).saturating_add(1);
+            let most = self.given[place].saturating_add(alone).min(wanted(claim));
+            high = high.max(claim.level(most));
+        }
+        if fits(self, high) {
+            low = high;
+        }
+        // Until no number is left between the two.
+        loop {
+            let middle = low + (high - low) / 2.0;
+            if !(low < middle && middle < high) {
+                break;
+            }
+            match fits(self, middle) {
+                true => low = middle,
+                false => high = middle,
+            }
+        }
+        for &place in group {
+            self.give(place, more(self, place, low));
+        }
+    }
+
+    fn give(&mut self, place: usize, replicas: u32) {
+        self.given[place] = self.given[place].saturating_add(replicas);
+        self.left -= f64::from(replicas) * self.claims[place].size();
     }
 }
 
@@ -84,6 +138,31 @@ impl Claim {
     fn size(&self) -> f64 {
         positive(self.gpus_per_replica)
     }
+
+    /// What it has for its weight with so many replicas.
+    fn level(&self, replicas: u32) -> f64 {
+        f64::from(replicas) * self.size() / positive(self.weight)
+    }
+
+    /// The most replicas with which it is at `level` at most.
+    fn count(&self, level: f64) -> u32 {
+        let about = whole(level * positive(self.weight) / self.size());
+        // Rounding may have cost or given one.
+        let mut near = [about.saturating_add(1), about].into_iter();
+        let most = near.find(|&count| self.level(count) <= level);
+        most.unwrap_or_else(|| about.saturating_sub(1))
+    }
+}
+
+/// Without its fraction.
+fn whole(number: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates"
+    )]
+    let whole = number as u32;
+    whole
 }
 
 fn positive(number: f64) -> f64 {
@@ -150,6 +229,18 @@ mod tests {
     }
 
     #[test]
+    fn a_large_pool_of_small_replicas_is_divided_at_once() {
+        let small = |weight: f64| Claim {
+            gpus_per_replica: 0.01,
+            max: i32::MAX as u32,
+            ..claim(0, weight, 1, 100)
+        };
+        // One by one, this would take minutes.
+        let given = share(1e7, &[small(1.0), small(3.0)]);
+        assert_eq!(given, [250_000_000, 750_000_000]);
+    }
+
+    #[test]
     fn nonsense_is_divided_too() {
         let odd = Claim {
             weight: f64::NAN,
@@ -175,6 +266,40 @@ mod tests {
         proptest::collection::vec(claim, 0..8)
     }
 
+    /// As [`share`] says it: one replica after the other.
+    fn one_by_one(total: f64, claims: &[Claim]) -> Vec<u32> {
+        let (mut left, mut given) = (total, vec![0; claims.len()]);
+        let mut fill = |priority: Option<i32>, wanted: fn(&Claim) -> u32| {
+            loop {
+                let wanting = (0..claims.len()).filter(|&place| {
+                    let claim = &claims[place];
+                    priority.is_none_or(|priority| claim.priority == priority)
+                        && given[place] < wanted(claim)
+                        && claim.size() <= left + SLACK
+                });
+                let after = |place: usize| claims[place].level(given[place] + 1);
+                // The first of the highest priority, where that is equal.
+                let order = |a: &usize, b: &usize| {
+                    let first = Reverse(claims[*a].priority).cmp(&Reverse(claims[*b].priority));
+                    after(*a).total_cmp(&after(*b)).then(first)
+                };
+                let Some(place) = wanting.min_by(order) else { break };
+                given[place] += 1;
+                left -= claims[place].size();
+            }
+        };
+        for wanted in [
+            |claim: &Claim| claim.min.min(claim.max),
+            |claim: &Claim| claim.wants.min(claim.max),
+        ] {
+            for priority in [1, 0, -1] {
+                fill(Some(priority), wanted);
+            }
+        }
+        fill(None, |claim| claim.max);
+        given
+    }
+
     fn used(claims: &[Claim], given: &[u32]) -> f64 {
         claims
             .iter()
@@ -184,6 +309,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn all_at_once_gives_the_same_as_one_by_one(total in 0.0..200.0f64, claims in claims()) {
+            prop_assert_eq!(share(total, &claims), one_by_one(total, &claims));
+        }
+
+        /// Of sizes and weights that are often equal.
+        #[test]
+        fn where_many_are_equal_too(total in 0..60u32, claims in claims()) {
+            let claims: Vec<Claim> = claims
+                .into_iter()
+                .map(|claim| Claim {
+                    weight: claim.weight.ceil().min(3.0),
+                    gpus_per_replica: claim.gpus_per_replica.ceil().min(4.0) / 2.0,
+                    ..claim
+                })
+                .collect();
+            let total = f64::from(total) / 2.0;
+            prop_assert_eq!(share(total, &claims), one_by_one(total, &claims));
+        }
+
         #[test]
         fn never_more_than_there_is(total in 0.0..200.0f64, claims in claims()) {
             prop_assert!(used(&claims, &share(total, &claims)) <= total + 1e-6);

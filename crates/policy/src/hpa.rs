@@ -70,18 +70,17 @@ pub(crate) fn value_for(
     // Fewer replicas, but so few less that the tolerance would hide it: a little less gives the
     // same whole number of replicas.
     let hidden = to_milli((unchanged * (1.0 - DEFAULT_TOLERANCE) - 0.001).min(exact));
-    let wanted = |value: f64| {
-        [DEFAULT_TOLERANCE, 0.0]
-            .iter()
-            .all(|tolerance| hpa_desired(metric_type, value, target, replicas, ready, *tolerance) == desired)
+    let asks = |value: f64, tolerance: f64| {
+        hpa_desired(metric_type, value, target, replicas, ready, tolerance) == desired
     };
+    let wanted = |value: f64| asks(value, DEFAULT_TOLERANCE) && asks(value, 0.0);
     // A division that rounds a whole number up by its last bit gives one replica more; a thousandth less
     // does not.
     let less = to_milli((exact - 0.001).max(0.0));
     let reachable = metric_type == MetricType::AverageValue || ready > 0;
     if desired < replicas && reachable && !wanted(exact) && wanted(hidden) {
         hidden
-    } else if reachable && !wanted(exact) && wanted(less) {
+    } else if reachable && !wanted(exact) && (wanted(less) || !asks(exact, 0.0) && asks(less, 0.0)) {
         less
     } else {
         to_milli(exact)
@@ -175,6 +174,10 @@ mod tests {
                 desired
             );
         }
+        // With its usual tolerance the HPA does not see this change at all.
+        let value = value_for(MetricType::Value, 23, 145.845, 27, 21);
+        let found = |tolerance| hpa_desired(MetricType::Value, value, 145.845, 27, 21, tolerance);
+        assert_eq!((found(0.0), found(DEFAULT_TOLERANCE)), (23, 27));
     }
 
     proptest! {

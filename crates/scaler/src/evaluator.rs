@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::policies::Policies;
 use crate::policy_reports;
 use crate::snapshot::{Snapshot, TriggerState, WorkloadState};
-use crate::standing::Standings;
+use crate::standing::{Standings, Undecided};
 use crate::{join, observe};
 
 /// Makes snapshots, and remembers of each trigger what the next one needs.
@@ -85,11 +85,15 @@ impl Evaluator {
         let workloads = cluster.workloads();
         self.wishes = Wishes::default();
         self.policies.follow(cluster);
-        let decided = workloads.iter().filter_map(|workload| {
-            let last = self.known.get(&workload.id)?.by_policy.last()?;
-            Some((&workload.id, last))
-        });
-        let standings = Standings::new(decided);
+        let last = |workload: &Workload| self.known.get(&workload.id)?.by_policy.last();
+        let decided = workloads
+            .iter()
+            .filter_map(|workload| Some((&workload.id, last(workload)?)));
+        let undecided = workloads.iter().filter(|workload| last(workload).is_none());
+        let undecided: Vec<_> = undecided
+            .filter_map(|workload| Undecided::of(workload, &self.policies, cluster))
+            .collect();
+        let standings = Standings::new(decided, &undecided);
         let states = workloads
             .iter()
             .map(|workload| Arc::new(self.workload(now, workload, sources, &standings)))

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rheostat_cluster::WorkloadId;
+use rheostat_cluster::{Snapshot, TargetProblem, Workload, WorkloadId, WorkloadKind};
+use rheostat_crd::Policy;
 use rheostat_sizing::{Claim, Decision, StepKind, share};
 
 use crate::decider::Last;
+use crate::policies::Policies;
+use crate::policy_reports::policy_named;
 
 /// What was decided last for every workload with a policy, as far as others look at it.
 #[derive(Debug, Default)]
@@ -19,21 +22,44 @@ pub(crate) struct Standings {
 struct Members<'a> {
     /// The least that one of its policies says it has: what only some allow is not allowed.
     gpus: f64,
-    claims: Vec<(&'a WorkloadId, Claim)>,
+    /// `None` of a workload that nobody has decided for.
+    claims: Vec<(Option<&'a WorkloadId>, Claim)>,
+    /// What somebody has is not known, so that nothing can be divided.
+    unclear: bool,
+}
+
+/// A workload that a policy names a pool for, and that was not decided for: the scaler has just started, or its
+/// target or its policy cannot be read.
+#[derive(Debug)]
+pub(crate) struct Undecided<'a> {
+    namespace: &'a str,
+    pool: String,
+    gpus: f64,
+    /// Its replicas and the GPUs of each; `None` while that is not known.
+    has: Option<(u32, f64)>,
 }
 
 impl Standings {
-    /// Divides the pools among the workloads, which come ordered.
-    pub(crate) fn new<'a>(workloads: impl Iterator<Item = (&'a WorkloadId, &'a Last)>) -> Self {
+    /// Divides the pools among the workloads, which come ordered; nobody is given what one has that was not decided
+    /// for.
+    pub(crate) fn new<'a>(
+        decided: impl Iterator<Item = (&'a WorkloadId, &'a Last)>,
+        undecided: &[Undecided<'a>],
+    ) -> Self {
         let mut standings = Self::default();
         let mut pools: BTreeMap<(&str, &str), Members<'_>> = BTreeMap::new();
-        for (id, last) in workloads {
+        for one in undecided {
+            let members = pools.entry((one.namespace, &one.pool)).or_default();
+            members.gpus = members.gpus.min(one.gpus);
+            match one.has {
+                Some((replicas, gpus)) => members.claims.push((None, holding(replicas, gpus))),
+                None => members.unclear = true,
+            }
+        }
+        for (id, last) in decided {
             standings.needs.insert(id.clone(), need(&last.decision));
             let Some(pool) = &last.pool else { continue };
-            let members = pools.entry((&id.namespace, &pool.name)).or_insert(Members {
-                gpus: pool.gpus,
-                claims: Vec::new(),
-            });
+            let members = pools.entry((&id.namespace, &pool.name)).or_default();
             members.gpus = members.gpus.min(pool.gpus);
             let claim = Claim {
                 priority: pool.priority,
@@ -43,18 +69,19 @@ impl Standings {
                 wants: wants(&last.decision),
                 max: last.intent.max_replicas,
             };
-            members.claims.push((id, claim));
+            members.claims.push((Some(id), claim));
         }
-        for members in pools.into_values() {
+        for members in pools.into_values().filter(|members| !members.unclear) {
             let (ids, claims): (Vec<_>, Vec<_>) = members.claims.into_iter().unzip();
-            let shares = share(members.gpus, &claims);
-            let allotments = ids.into_iter().cloned().zip(shares);
+            let shares = ids.into_iter().zip(share(members.gpus, &claims));
+            let allotments = shares.filter_map(|(id, share)| Some((id?.clone(), share)));
             standings.allotments.extend(allotments);
         }
         standings
     }
 
-    /// What its pool leaves to `workload`; `None` where it has none, or was not decided for yet.
+    /// What its pool leaves to `workload`; `None` where it has none, was not decided for yet, or what others have is
+    /// not known.
     pub(crate) fn allotment(&self, workload: &WorkloadId) -> Option<u32> {
         self.allotments.get(workload).copied()
     }
@@ -66,6 +93,63 @@ impl Standings {
             ..workload.clone()
         };
         self.needs.get(&partner).copied()
+    }
+}
+
+impl Default for Members<'_> {
+    fn default() -> Self {
+        Self {
+            gpus: f64::INFINITY,
+            claims: Vec::new(),
+            unclear: false,
+        }
+    }
+}
+
+impl<'a> Undecided<'a> {
+    /// `None` where the workload is in no pool, as far as can be read, or can have no replicas.
+    pub(crate) fn of(workload: &'a Workload, policies: &Policies, cluster: &Snapshot) -> Option<Self> {
+        let id = &workload.id;
+        if id.kind != WorkloadKind::ScaledObject {
+            return None;
+        }
+        let name = workload.triggers.iter().find_map(policy_named)?;
+        let found = policies.find(&id.namespace, name, cluster).ok()?;
+        let policy = found.meaning.as_ref().as_ref().ok();
+        let (pool, gpus) = match policy {
+            Some(policy) => policy.pool().map(|pool| (pool.name.clone(), pool.gpus))?,
+            // One that means nothing may still say where its workload's GPUs are.
+            None => {
+                let name = found.object.spec.pointer("/pool/name")?;
+                (name.as_str()?.to_owned(), f64::INFINITY)
+            }
+        };
+        let asked = workload.pods.iter().map(|pod| pod.gpus_requested).max();
+        let asked = asked.filter(|gpus| *gpus > 0).map(f64::from);
+        let each = policy.and_then(Policy::gpus_per_replica).or(asked);
+        let has = match &workload.target {
+            Ok(target) => Some((target.spec_replicas, each.unwrap_or(1.0))),
+            Err(TargetProblem::NotYet { .. } | TargetProblem::Failed { .. }) => None,
+            Err(_) => return None,
+        };
+        Some(Self {
+            namespace: &id.namespace,
+            pool,
+            gpus,
+            has,
+        })
+    }
+}
+
+/// What nobody decides about stays, whatever others want.
+fn holding(replicas: u32, gpus_per_replica: f64) -> Claim {
+    Claim {
+        priority: i32::MAX,
+        weight: 1.0,
+        gpus_per_replica,
+        min: replicas,
+        wants: replicas,
+        max: replicas,
     }
 }
 

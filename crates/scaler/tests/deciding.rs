@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rheostat_cluster::{Pod, PolicyId, ScalingPolicy, Store, StoreWriter, Workload};
+use rheostat_cluster::{Pod, PolicyId, ScalingPolicy, Store, StoreWriter, TargetProblem, Workload};
 use rheostat_decisions::{DecisionLog, Reader, replay};
 use rheostat_fleet::{Fleet, FleetWriter};
 use rheostat_policy::{Answer, Basis};
@@ -91,8 +91,9 @@ impl World {
             self.hand.advance(Duration::from_secs(1));
             let mut busy = Vec::new();
             for (workload, load, replicas) in &mut self.running {
-                let target = workload.target.as_mut().unwrap();
-                if (target.spec_replicas, workload.pods.len()) != (*replicas, *replicas as usize) {
+                if let Ok(target) = workload.target.as_mut()
+                    && (target.spec_replicas, workload.pods.len()) != (*replicas, *replicas as usize)
+                {
                     (target.spec_replicas, target.status_replicas) = (*replicas, *replicas);
                     let name = &workload.id.name;
                     workload.pods = (0..*replicas).map(|place| ready(name, place)).collect();
@@ -262,6 +263,32 @@ fn a_scaler_that_has_just_started_takes_no_more_of_a_pool_than_there_is() {
         world.pass(1);
         assert!(world.replicas("one") + world.replicas("two") <= 4);
     }
+}
+
+#[test]
+fn nobody_grows_into_gpus_of_a_workload_that_is_not_decided_for() {
+    let member = |utilization: &str| json!({"utilization": utilization, "pool": {"name": "gpus", "gpus": 5}});
+    let grown = |utilization: &str, target: Option<TargetProblem>| {
+        let mut world = World::new(DecisionLog::in_memory());
+        world.policy("one", member("50%"), Value::Null);
+        world.policy("two", member(utilization), Value::Null);
+        world.run("one", 2, 20.0);
+        world.run("two", 2, 0.1);
+        if let Some(problem) = target {
+            (world.running[1].0.target, world.running[1].0.pods) = (Err(problem), [].into());
+        }
+        world.pass(30);
+        world.replicas("one")
+    };
+    assert_eq!(grown("50", None), 3, "its policy means nothing: it keeps its two");
+    let unread = TargetProblem::NotYet { what: "it is" };
+    assert_eq!(grown("50%", Some(unread)), 2, "what it has is not known");
+    let gone = TargetProblem::NotFound {
+        kind: "Deployment".into(),
+        name: "two".into(),
+        namespace: "team-a".into(),
+    };
+    assert_eq!(grown("50%", Some(gone)), 5, "it has none");
 }
 
 /// At zero no pod tells how many GPUs a replica takes.

@@ -51,7 +51,8 @@ pub struct Pool {
 /// What a policy takes from the workload that uses it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Surroundings {
-    /// `minReplicaCount` of the ScaledObject.
+    /// `minReplicaCount` of the ScaledObject; 0 where its `idleReplicaCount` is, since KEDA then takes what is idle
+    /// to zero.
     pub min_replicas: u32,
     /// `maxReplicaCount` of the ScaledObject.
     pub max_replicas: u32,

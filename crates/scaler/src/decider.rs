@@ -42,6 +42,8 @@ pub(crate) struct Last {
     pub(crate) intent: Arc<Intent>,
     /// The GPUs that the policy shares with others.
     pub(crate) pool: Option<Pool>,
+    /// The HPA keeps so many, whatever is decided, while there are any.
+    pub(crate) kept: u32,
     /// The pods as it saw them.
     pub(crate) pods: Arc<[SeenPod]>,
     /// The replica count that the decision before came to, where there was one.
@@ -188,7 +190,10 @@ impl Decider {
             self.gpus_per_pod = Some(f64::from(gpus));
         }
         look.policy.intent(&Surroundings {
-            min_replicas: workload.min_replicas,
+            min_replicas: match workload.idle_replicas {
+                Some(0) => 0,
+                _ => workload.min_replicas,
+            },
             max_replicas: workload.max_replicas,
             cooldown_period: workload.cooldown_period,
             gpus_per_pod: self.gpus_per_pod,
@@ -258,6 +263,7 @@ impl Decider {
             decision: Arc::new(decision),
             intent,
             pool: look.policy.pool().cloned(),
+            kept: look.workload.min_replicas,
             pods: seen,
             before: before.map(|before| before.decision.replicas),
             replicas: look.replicas,

@@ -61,12 +61,16 @@ impl Standings {
             let Some(pool) = &last.pool else { continue };
             let members = pools.entry((&id.namespace, &pool.name)).or_default();
             members.gpus = members.gpus.min(pool.gpus);
+            let least = match last.decision.replicas {
+                0 => last.intent.min_replicas,
+                _ => last.intent.min_replicas.max(last.kept),
+            };
             let claim = Claim {
                 priority: pool.priority,
                 weight: pool.weight,
                 gpus_per_replica: last.intent.replica.gpus,
-                min: last.intent.min_replicas,
-                wants: wants(&last.decision),
+                min: least,
+                wants: wants(&last.decision).max(least),
                 max: last.intent.max_replicas,
             };
             members.claims.push((Some(id), claim));

@@ -532,6 +532,25 @@ fn every_policy_is_reported_with_what_uses_it_and_what_is_wrong() {
     assert!(reports[2].workloads.is_empty());
 }
 
+#[test]
+fn a_workload_with_a_minimum_goes_to_zero_only_where_keda_may_take_it_there() {
+    let idles = |idle_replicas: Option<u32>| {
+        let mut world = World::new(DecisionLog::in_memory());
+        let spec = json!({"utilization": "50%", "replicas": {"scaleToZeroAfter": "6m"}});
+        world.policy("chat", spec, Value::Null);
+        world.run("chat", 3, 0.5);
+        (world.running[0].0.min_replicas, world.running[0].0.idle_replicas) = (3, idle_replicas);
+        world.pass(60);
+        assert_eq!(world.answer().active(), Some(true));
+        world.running[0].1 = 0.0;
+        world.pass(1200);
+        world.answer().active() == Some(false)
+    };
+    assert!(idles(Some(0)));
+    assert!(!idles(None), "KEDA would take nothing");
+    assert!(!idles(Some(1)));
+}
+
 /// At zero there is nobody to ask but who stands in front of the workload.
 #[test]
 fn what_waits_in_front_of_a_workload_wakes_it_and_is_not_taken_for_nothing_while_it_is_not_known() {

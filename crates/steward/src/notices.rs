@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,8 +68,8 @@ impl Notices {
 
     /// What is news in `reports` at `now`. What was news to whoever led before, as the statuses tell, is none.
     pub(crate) fn find(&mut self, reports: &[PolicyReport], now: Instant) -> Vec<Notice> {
-        self.policies
-            .retain(|id, _| reports.iter().any(|report| report.policy.id == *id));
+        let present: BTreeSet<_> = reports.iter().map(|report| &report.policy.id).collect();
+        self.policies.retain(|id, _| present.contains(id));
         let mut found = Vec::new();
         for report in reports {
             let known = self
@@ -127,8 +127,8 @@ impl KnownPolicy {
                 });
             }
         }
-        self.workloads
-            .retain(|name, _| report.workloads.iter().any(|workload| workload.name == *name));
+        let present: BTreeSet<_> = report.workloads.iter().map(|workload| &workload.name).collect();
+        self.workloads.retain(|name, _| present.contains(name));
         for workload in &report.workloads {
             let name = Arc::clone(&workload.name);
             let known = self

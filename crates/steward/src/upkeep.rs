@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +85,10 @@ struct Text {
     made: Instant,
 }
 
+/// What was learned of so many workloads is made text in one call: each takes milliseconds, and the task that does it
+/// renews the lease, too.
+const MOST_MADE: usize = 8;
+
 /// Most characters of what was learned in one status: an API object holds 1 MiB.
 const MOST_LEARNED: usize = 512 * 1024;
 
@@ -112,8 +116,13 @@ impl Upkeep {
         wall: Timestamp,
         last: bool,
     ) -> (Vec<Write>, Option<Instant>) {
+        let present: BTreeSet<_> = reports.iter().map(|report| &report.policy.id).collect();
         self.known
-            .retain(|id, known| known.writing || reports.iter().any(|report| report.policy.id == *id));
+            .retain(|id, known| known.writing || present.contains(id));
+        let (period, mut room) = match last {
+            true => (Duration::ZERO, usize::MAX),
+            false => (self.pace.learned, MOST_MADE),
+        };
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
         for report in reports {
@@ -126,12 +135,7 @@ impl Upkeep {
             if known.uid != report.policy.uid {
                 *known = Known::new(report, now, self.pace);
             }
-            known.learn(
-                report,
-                now,
-                if last { Duration::ZERO } else { self.pace.learned },
-                &self.stats,
-            );
+            known.learn(report, now, period, &mut room, &self.stats);
             let texts = known.texts();
             let wanted = status(report, &known.status, &texts, &self.identity, wall);
             if wanted == known.status && !known.failing {
@@ -210,10 +214,17 @@ impl Known {
         }
     }
 
-    /// Makes texts of what was learned, where the last ones are older than `period`.
-    fn learn(&mut self, report: &PolicyReport, now: Instant, period: Duration, stats: &Stats) {
-        self.learned
-            .retain(|name, _| report.workloads.iter().any(|workload| workload.name == *name));
+    /// Makes texts of what was learned, where the last ones are older than `period` and there is `room` for more.
+    fn learn(
+        &mut self,
+        report: &PolicyReport,
+        now: Instant,
+        period: Duration,
+        room: &mut usize,
+        stats: &Stats,
+    ) {
+        let present: BTreeSet<_> = report.workloads.iter().map(|workload| &workload.name).collect();
+        self.learned.retain(|name, _| present.contains(name));
         for workload in &report.workloads {
             let Some(learned) = &workload.learned else {
                 continue;
@@ -223,9 +234,10 @@ impl Known {
                 .and_then(|text| text.from.as_ref())
                 .is_some_and(|from| Arc::ptr_eq(from, learned));
             let made = text.map_or(self.met, |text| text.made);
-            if same || now.saturating_duration_since(made) < period {
+            if same || now.saturating_duration_since(made) < period || *room == 0 {
                 continue;
             }
+            *room -= 1;
             let text = encode_learned(learned).unwrap_or_else(|error| {
                 stats.learned_dropped.inc();
                 tracing::warn!(
@@ -265,5 +277,58 @@ impl Known {
             (false, written) => written.unwrap_or(self.met) + pace.usual,
         };
         self.retry_at.map_or(at, |retry| retry.max(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rheostat_cluster::{ScalingPolicy, WorkloadKind};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::report::WorkloadReport;
+
+    #[test]
+    fn what_was_learned_is_made_text_of_a_few_workloads_at_a_time() {
+        let id = PolicyId {
+            namespace: "models".into(),
+            name: "chat".into(),
+        };
+        let workload = |number: usize| WorkloadReport {
+            name: format!("chat-{number}").into(),
+            kind: WorkloadKind::ScaledObject,
+            uid: "uid".into(),
+            decision: Err("not decided yet".into()),
+            gpus: None,
+            learned: Some(Arc::default()),
+        };
+        let reports = [PolicyReport {
+            policy: Arc::new(ScalingPolicy {
+                id: id.clone(),
+                uid: "uid".into(),
+                generation: 1,
+                spec: Value::Null,
+                status: Value::Null,
+            }),
+            problem: None,
+            workloads: (0..2 * MOST_MADE + 1).map(workload).collect(),
+        }];
+        let (pace, start, wall) = (WritePace::default(), Instant::now(), Timestamp::default());
+        let mut upkeep = Upkeep::new("a".into(), pace, Arc::default());
+        let mut made = |seconds: u64, last: bool| {
+            upkeep.due(&reports, start + Duration::from_secs(seconds), wall, last);
+            upkeep.known[&id].learned.len()
+        };
+        assert_eq!(made(0, false), 0);
+        assert_eq!(made(300, false), MOST_MADE);
+        assert_eq!(made(301, false), 2 * MOST_MADE);
+        assert_eq!(made(302, false), 2 * MOST_MADE + 1);
+        let mut upkeep = Upkeep::new("a".into(), pace, Arc::default());
+        upkeep.due(&reports, start, wall, true);
+        assert_eq!(
+            upkeep.known[&id].learned.len(),
+            2 * MOST_MADE + 1,
+            "at the end, all"
+        );
     }
 }

@@ -15,6 +15,8 @@ pub struct Decided {
     pub active: bool,
     /// Why too little is known for fewer replicas, where it is.
     pub unknown: Option<Arc<str>>,
+    /// Serving pods of which the decision knew what it needs to.
+    pub known: u32,
 }
 
 /// How many requests wait in front of the workload of a trigger that names a policy, as far as the trigger says who
@@ -70,7 +72,7 @@ pub fn evaluate_decided(
         .saturating_add(asleep)
         .saturating_add(count(PodState::NotReady));
     let coverage = Coverage {
-        known: ready,
+        known: decided.known.min(ready),
         ready,
         asleep,
         total: input.replicas.max(there),

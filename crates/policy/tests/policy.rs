@@ -49,6 +49,7 @@ fn decided(replicas: u32, active: bool, unknown: Option<&str>) -> Decided {
         replicas,
         active,
         unknown: unknown.map(Arc::from),
+        known: 0,
     }
 }
 
@@ -62,6 +63,23 @@ fn outcome(replicas: u32, decided: &Decided) -> Outcome {
         decided,
     )
     .outcome
+}
+
+#[test]
+fn the_pods_that_the_decision_knew_are_told() {
+    let pods = pods(3, 2);
+    let known = |known| {
+        let decided = Decided {
+            known,
+            ..decided(4, true, None)
+        };
+        let trigger = trigger(&[("policy", "chat")]);
+        let input = input(5, &pods);
+        let found = evaluate_decided(&trigger, MetricType::AverageValue, &input, &decided);
+        (found.coverage.known, found.coverage.ready)
+    };
+    assert_eq!(known(1), (1, 3));
+    assert_eq!(known(4), (3, 3), "one is gone since it decided");
 }
 
 #[test]

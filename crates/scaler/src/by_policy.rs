@@ -15,6 +15,7 @@ use crate::evaluator::Sources;
 use crate::following::{followed, leader};
 use crate::policies::{Found, NoPolicy, Policies};
 use crate::policy_state::{Followed, PolicyState};
+use crate::seen_pod::SeenPod;
 use crate::standing::Standings;
 
 /// What is remembered of a workload with a policy.
@@ -111,6 +112,7 @@ impl ByPolicy {
             replicas: scene.replicas,
             active: true,
             unknown: Some(problem.to_string().into()),
+            known: 0,
         })
     }
 
@@ -171,6 +173,7 @@ impl ByPolicy {
                 replicas: followed.replicas,
                 active: followed.active,
                 unknown: followed.unknown.clone(),
+                ..own
             },
             // The leader may know of a need that this one does not see: nothing is taken away before its word.
             None => {
@@ -239,7 +242,17 @@ fn decided(last: &Last) -> Decided {
             Outcome::Unknown { reason } => Some(with_a_pods_reason(reason, last).into()),
             Outcome::Known | Outcome::AtZero => None,
         },
+        known: known(last),
     }
+}
+
+/// Pods of which the last decision knew what its objective is about.
+fn known(last: &Last) -> u32 {
+    let is_known = |pod: &&SeenPod| match last.intent.objective {
+        Objective::Utilization(_) => pod.gpu_utilization.is_some(),
+        Objective::Slo(_) | Objective::Concurrency(_) => pod.in_flight().is_some(),
+    };
+    u32::try_from(last.pods.iter().filter(is_known).count()).unwrap_or(u32::MAX)
 }
 
 /// What the sizing misses, and why the first pod that does not tell it does not.

@@ -225,7 +225,7 @@ impl SeenPodReport {
             stage: pod.stage,
             hardware: pod.hardware.to_string(),
             engine: pod.engine.map(rheostat_engines::Engine::name),
-            in_flight: pod.serving.and_then(|serving| Some(serving.in_flight()?.0)),
+            in_flight: pod.in_flight().map(|count| count.0),
             engine_age_seconds: pod.serving.map(age),
             engine_missing: pod.engine_missing.clone(),
             gpu_utilization: pod.gpu_utilization.map(|ratio| ratio.0),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use rheostat_engines::Engine;
 use rheostat_policy::{DeviceInput, EngineNeeds, Needs, PodInput};
-use rheostat_reading::{EngineQuantity, Quantity, Ratio, Timestamp};
+use rheostat_reading::{Count, EngineQuantity, Quantity, Ratio, Timestamp};
 use rheostat_sizing::{Replica, Serving, Stage};
 
 /// A pod as a decision by a ScalingPolicy saw it.
@@ -44,6 +44,11 @@ impl SeenPod {
             gpus_missing: (serves && replica.gpu_utilization.is_none())
                 .then(|| gpus_missing(input, needs, now)),
         }
+    }
+
+    /// Requests that its engine has, where that is known.
+    pub(crate) fn in_flight(&self) -> Option<Count> {
+        self.serving.and_then(|serving| serving.in_flight())
     }
 }
 

@@ -120,6 +120,13 @@ impl Fixture {
         found.triggers[0].policy.as_deref().unwrap().clone()
     }
 
+    /// Pods of the first workload that are known, and ready.
+    fn coverage(&self) -> (u32, u32) {
+        let snapshot = self.scaler.snapshots().latest();
+        let evaluation = snapshot.workloads()[0].triggers[0].evaluation.clone().unwrap();
+        (evaluation.coverage.known, evaluation.coverage.ready)
+    }
+
     /// Waits for an error with this code that says `part`; the spec is answered all the same.
     async fn refused(&self, trigger: &[(&str, &str)], code: Code, part: &str) {
         let is = |answer: &Result<f64, Status>| {
@@ -207,6 +214,7 @@ async fn the_answer_is_the_replica_count_that_the_policy_decides() {
         (value - f64::from(decision.replicas)).abs() < 1e-9,
         "{value} {decision:?}"
     );
+    assert_eq!(fixture.coverage(), (2, 2));
     assert!(fixture.active(TRIGGER).await.unwrap());
     let spec = fixture
         .keda
@@ -318,6 +326,7 @@ async fn blindness_takes_nothing_away() {
     // Why, by the first pod that does not tell.
     fixture.refused(&trigger, Code::Unavailable, "; chat-0: ").await;
     fixture.refused(&trigger, Code::Unavailable, "500").await;
+    assert_eq!(fixture.coverage(), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

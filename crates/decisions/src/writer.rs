@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
@@ -48,19 +48,26 @@ impl Writer {
     }
 
     pub(crate) fn write(&self, record: Arc<Record>) {
-        let taken = self
-            .records
-            .as_ref()
-            .is_some_and(|records| records.try_send(record).is_ok());
-        if !taken {
+        // Gone only while it is dropped.
+        let Some(records) = &self.records else { return };
+        if let Err(error) = records.try_send(record) {
             let mut stats = self.stats.lock();
             stats.lost += 1;
-            stats.failure = Some("the disk is slower than the decisions".to_owned());
+            stats.failure = Some(why_lost(&error).to_owned());
         }
     }
 
     pub(crate) fn stats(&self) -> LogStats {
         self.stats.lock().clone()
+    }
+}
+
+const fn why_lost<T>(error: &TrySendError<T>) -> &'static str {
+    match error {
+        TrySendError::Full(_) => "the disk is slower than the decisions",
+        TrySendError::Disconnected(_) => {
+            "the thread that writes has ended, and nothing is written until a restart: a defect, please report it"
+        }
     }
 }
 
@@ -149,5 +156,21 @@ impl Lines {
                 .workloads
                 .get(&record.workload)
                 .is_none_or(|written| written.since >= STATE_AFTER || written.sequence + 1 != record.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_disk_is_told_from_a_thread_that_has_ended() {
+        let (records, queue) = sync_channel(1);
+        records.try_send(()).unwrap();
+        let full = records.try_send(()).unwrap_err();
+        assert!(why_lost(&full).contains("slower"));
+        drop(queue);
+        let ended = records.try_send(()).unwrap_err();
+        assert!(why_lost(&ended).contains("has ended"));
     }
 }

@@ -326,14 +326,11 @@ impl KnownTrigger {
             return Err(Refusal::lasting(&reason));
         }
         let target = workload.target.as_ref().map_err(Refusal::of_target)?;
-        let manual = match (
-            trigger.needs().manual,
-            workload.annotations.get(MANUAL_DEMAND_ANNOTATION),
-        ) {
-            (true, Some(text)) => Some(parse_manual_demand(text).map_err(|error| Refusal::lasting(&error))?),
-            _ => None,
-        };
         // At zero there is nothing to lose, and an error would end KEDA's push stream.
+        let manual = match manual_demand(trigger, workload) {
+            Some(Err(error)) if target.spec_replicas > 0 => return Err(Refusal::lasting(&error)),
+            asked => asked.and_then(Result::ok),
+        };
         if target.spec_replicas > 0
             && let Some(reason) = outdated(now, workload, target, sources.cluster)
         {
@@ -384,6 +381,12 @@ impl KnownTrigger {
         }
         Ok((evaluation, answer))
     }
+}
+
+/// The demand that the annotation of `workload` states, where there is one and the trigger looks at it.
+pub(crate) fn manual_demand(trigger: &Trigger, workload: &Workload) -> Option<Result<f64, TriggerError>> {
+    let text = workload.annotations.get(MANUAL_DEMAND_ANNOTATION)?;
+    trigger.needs().manual.then(|| parse_manual_demand(text))
 }
 
 /// An error that is answered before anything is evaluated.

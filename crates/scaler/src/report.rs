@@ -8,6 +8,7 @@ use rheostat_policy::{
 use rheostat_reading::{Observed, Timestamp};
 use serde::Serialize;
 
+use crate::evaluator::manual_demand;
 use crate::policy_explanation::PolicyExplanation;
 use crate::snapshot::{TriggerState, WorkloadState};
 
@@ -65,7 +66,7 @@ pub struct TriggerReport {
     /// How the HPA reads the value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric_type: Option<MetricType>,
-    /// Remarks on the metadata.
+    /// Remarks on the metadata, and on the annotation that they refer to.
     pub warnings: Vec<String>,
     /// What KEDA is told.
     pub answer: AnswerReport,
@@ -261,10 +262,13 @@ impl TriggerReport {
             }
             _ => (Vec::new(), Vec::new()),
         };
-        let warnings = match state.parsed.as_ref() {
+        let mut warnings: Vec<String> = match state.parsed.as_ref() {
             Ok(parsed) => parsed.warnings.iter().map(ToString::to_string).collect(),
             Err(_) => Vec::new(),
         };
+        // At zero, KEDA is not told.
+        let manual = trigger.and_then(|trigger| manual_demand(trigger, workload));
+        warnings.extend(manual.and_then(Result::err).map(|error| error.to_string()));
         Self {
             index: state.index,
             signal: trigger.map(|trigger| trigger.subject().into_owned()),

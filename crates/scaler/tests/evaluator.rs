@@ -11,7 +11,7 @@ use rheostat_cluster::{Store, Workload};
 use rheostat_fleet::Fleet;
 use rheostat_policy::{Answer, ErrorKind};
 use rheostat_reading::{Clock, Timestamp};
-use rheostat_scaler::{Evaluator, Findings, Sources};
+use rheostat_scaler::{Evaluator, Findings, Snapshot, Sources, WorkloadReport};
 use rheostat_steward::Leadership;
 use support::{snapshot, workload};
 
@@ -28,6 +28,12 @@ type Second = (Workload, Option<f64>);
 
 /// The answers to `history`, a second each.
 fn answers(history: &[Second]) -> Vec<Answer> {
+    let answer = |snapshot: Snapshot| snapshot.workloads()[0].triggers[0].answer.clone();
+    snapshots(history).into_iter().map(answer).collect()
+}
+
+/// What `history` evaluates to, a second each.
+fn snapshots(history: &[Second]) -> Vec<Snapshot> {
     let (clock, hand) = Clock::manual(Timestamp::from_unix_nanos(1_000_000_000_000));
     let (mut cluster, store) = Store::new();
     let (writer, fleet) = Fleet::by_hand(clock.clone());
@@ -48,8 +54,7 @@ fn answers(history: &[Second]) -> Vec<Answer> {
                 findings: &Findings::default(),
                 leadership: &Leadership::default(),
             };
-            let snapshot = evaluator.evaluate(clock.now(), &sources);
-            snapshot.workloads()[0].triggers[0].answer.clone()
+            evaluator.evaluate(clock.now(), &sources)
         })
         .collect()
 }
@@ -146,6 +151,27 @@ fn a_secret_that_was_not_read_yet_is_no_lasting_fault() {
         }
         other => panic!("{other}"),
     }
+}
+
+#[test]
+fn at_zero_a_mistyped_annotation_is_no_error_and_is_told_elsewhere() {
+    let chat = |replicas: u32| {
+        let trigger = [("signal", "manual"), ("target", "1")];
+        let mut chat = workload("team-a", "chat", replicas, &trigger);
+        let key = rheostat_policy::MANUAL_DEMAND_ANNOTATION;
+        chat.annotations.insert(key.to_owned(), "three".to_owned());
+        chat
+    };
+    let snapshots = snapshots(&[(chat(0), None), (chat(2), None)]);
+    let told = |snapshot: &Snapshot| {
+        let state = &snapshot.workloads()[0];
+        let report = WorkloadReport::brief(state, Timestamp::default());
+        let mut warnings = report.triggers[0].warnings.iter();
+        assert!(warnings.any(|warning| warning.contains("three")), "{report}");
+        state.triggers[0].answer.clone()
+    };
+    assert_eq!(told(&snapshots[0]), Answer::AtZero);
+    assert!(matches!(told(&snapshots[1]), Answer::Error { .. }));
 }
 
 #[test]

@@ -104,9 +104,6 @@ pub struct FiguresReport {
     /// What is left of the tightest budget, 0 to 1; below 0 where more was spent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_left: Option<f64>,
-    /// Time to the first token that is expected at the decided size.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected_ttft_seconds: Option<f64>,
 }
 
 /// A pod as a decision saw it; what is not known is missing.
@@ -246,7 +243,6 @@ impl FiguresReport {
             cold_start_seconds: figures.cold_start.map(|span| span.as_secs_f64()),
             attainment: figures.attainment.map(|ratio| ratio.0),
             budget_left: figures.budget_left.map(|ratio| ratio.0),
-            expected_ttft_seconds: figures.expected_ttft.map(|seconds| seconds.0),
         }
     }
 }
@@ -382,7 +378,6 @@ impl fmt::Display for FiguresReport {
             ("cold start", number(self.cold_start_seconds, " s")),
             ("attainment", percent(self.attainment)),
             ("budget left", percent(self.budget_left)),
-            ("expected TTFT", number(self.expected_ttft_seconds, " s")),
         ];
         let known: Vec<_> = told
             .into_iter()

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use rheostat_reading::{Count, PerSecond, Ratio, Seconds, Timestamp};
+use rheostat_reading::{Count, PerSecond, Ratio, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How many replicas a workload needs, and why.
@@ -101,6 +101,4 @@ pub struct Figures {
     pub attainment: Option<Ratio>,
     /// What is left of the tightest budget, 0 to 1.
     pub budget_left: Option<Ratio>,
-    /// Expected time to the first token at the chosen size.
-    pub expected_ttft: Option<Seconds>,
 }

@@ -78,7 +78,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const LATENCY: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
 const COLD_START: RangeInclusive<Duration> = SECOND..=Duration::from_secs(2 * 3600);
-const WITHIN: RangeInclusive<Duration> = SECOND..=Duration::from_secs(24 * 3600);
+/// Counts are remembered for an hour: a rate over more would be let through, and nobody told.
+const WITHIN: RangeInclusive<Duration> = SECOND..=HOUR;
 const IDLE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 24 * 3600);
 
 /// The classes of cold starts: what the first start is expected to take until some have been seen. Too short

@@ -225,6 +225,10 @@ fn what_means_nothing_is_told_with_key_value_and_what_is_allowed() {
             vec!["spec.schedule is missing"],
         ),
         (
+            "{concurrency: 8, limits: {up: [{replicas: 2, within: 24h}]}}",
+            vec!["spec.limits.up[0].within is \"24h\"", "1h"],
+        ),
+        (
             "{concurrency: 8, limits: {up: [{within: 1m}]}}",
             vec!["spec.limits.up[0].replicas is missing"],
         ),

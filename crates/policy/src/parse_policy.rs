@@ -61,6 +61,10 @@ const ENGINE: [EngineQuantity; 32] = [
     EngineQuantity::E2eP99,
 ];
 
+/// Policies decide every five seconds and take nothing for known that is older than three scrapes of this. With longer
+/// ones, some pod would be unread at nearly every look, and nothing ever taken away.
+const LONGEST_PERIOD: Duration = Duration::from_secs(5);
+
 impl Parser<'_> {
     /// A trigger that leaves the replica count to the ScalingPolicy `name` of its namespace.
     pub(crate) fn policy(&mut self, name: &str) -> Result<Trigger, TriggerError> {
@@ -79,6 +83,16 @@ impl Parser<'_> {
             return Err(invalid("policy", crate::key::shorten(name), allowed));
         }
         let selection = self.engine_selection(None)?;
+        if let Some(period) = self
+            .get("scrapePeriod")
+            .filter(|_| selection.period > LONGEST_PERIOD)
+        {
+            let allowed = format!(
+                "1 s to {} s beside policy, which decides as often",
+                LONGEST_PERIOD.as_secs()
+            );
+            return Err(invalid("scrapePeriod", crate::key::shorten(period), allowed));
+        }
         let stale_after = self.span("staleAfter", Duration::from_secs(1), 10 * MINUTE)?;
         let of_engine = stale_after.unwrap_or_else(|| 5 * selection.period);
         if stale_after.is_some_and(|stale_after| stale_after < 2 * selection.period) {

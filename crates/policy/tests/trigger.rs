@@ -340,6 +340,13 @@ fn sizes_are_bounded() {
 }
 
 #[test]
+fn a_policy_needs_engines_that_are_read_as_often_as_it_decides() {
+    let with = |period| [("policy", "chat"), ("scrapePeriod", period)];
+    assert!(parse(&with("5s")).is_ok());
+    assert_says(&refused(&with("30s")), &["scrapePeriod", "\"30s\"", "1 s to 5 s"]);
+}
+
+#[test]
 fn contradictions_are_refused() {
     for (metadata, parts) in [
         (

@@ -168,8 +168,8 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// The part that took at most `limit`, interpolated between the quantiles; what lies beyond the last
-    /// known quantile is split where the distribution's last known slope would reach the limit.
+    /// The part that took at most `limit`, interpolated between the quantiles; beyond the last one that is known the tail
+    /// is taken to be exponential.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Ratio {
         let limit = limit.as_secs_f64();
@@ -191,7 +191,10 @@ impl Latency {
                 return Ratio(low + (high - low) * part);
             }
         }
-        Ratio(1.0)
+        // From the 95th to the 99th percentile four fifths of what is late go; an exponential tail goes on like that.
+        let fades = (self.p99.0 - self.p95.0) / 5.0_f64.ln();
+        let beyond = (limit - self.p99.0) / fades.max(1e-9);
+        Ratio(1.0 - 0.01 * (-beyond).exp())
     }
 }
 
@@ -270,5 +273,36 @@ impl Observation {
     #[must_use]
     pub fn ready_count(&self) -> u32 {
         u32::try_from(self.ready().count()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beyond_the_last_quantile_fades_as_the_last_ones_do() {
+        let of = |part: f64| Seconds(-(1.0 - part).ln());
+        let exponential = Latency {
+            mean: Seconds(1.0),
+            p50: of(0.5),
+            p90: of(0.9),
+            p95: of(0.95),
+            p99: of(0.99),
+        };
+        let late = |latency: &Latency, limit: f64| 1.0 - latency.within(Duration::from_secs_f64(limit)).0;
+        for part in [0.9, 0.95, 0.99, 0.995, 0.999, 0.9999] {
+            let found = late(&exponential, of(part).0);
+            assert!((found / (1.0 - part) - 1.0).abs() < 1e-6, "{part}: {found}");
+        }
+        assert!(late(&exponential, 60.0) < 1e-12);
+        let same = Latency {
+            p95: exponential.p99,
+            ..exponential
+        };
+        assert!(
+            late(&same, exponential.p99.0 + 1e-6) < 1e-12,
+            "none where nothing tells of a tail"
+        );
     }
 }

@@ -163,15 +163,3 @@ pub enum WhenReached {
     /// It is only said.
     Warn,
 }
-
-impl Period {
-    /// How long it is.
-    #[must_use]
-    pub const fn length(self) -> Duration {
-        match self {
-            Self::Hour => Duration::from_secs(3600),
-            Self::Day => Duration::from_secs(24 * 3600),
-            Self::Month => Duration::from_secs(30 * 24 * 3600),
-        }
-    }
-}

@@ -4,6 +4,7 @@ use crate::cost::most_power;
 use crate::decision::{Step, StepKind};
 use crate::intent::{Amount, Change, Intent, Period, WhenReached};
 use crate::ledger::Ledger;
+use crate::moment::whole;
 use crate::observation::{Observation, Replica};
 
 /// A replica count on its way through everything that binds it.
@@ -88,12 +89,7 @@ fn rates(bounded: &mut Bounded, intent: &Intent, seen: &Observation, ledger: &Le
     let amount = |change: Change, of: u32| match change {
         Change::Replicas(replicas) => replicas,
         Change::Part(part) => {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "saturates"
-            )]
-            let replicas = (f64::from(of) * part.0.max(0.0)).ceil() as u32;
+            let replicas = whole(f64::from(of) * part.0);
             replicas.max(1)
         }
     };
@@ -199,12 +195,7 @@ fn power(bounded: &mut Bounded, intent: &Intent, seen: &Observation, usual: &str
     } else {
         told.iter().map(|(watts, _)| *watts).fold(sheet, f64::max)
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let ceiling = (most / each.max(1.0)).floor().max(0.0) as u32;
+    let ceiling = whole((most / each.max(1.0)).floor());
     // What serves within the limit need not go because it could draw more.
     let total: f64 = told.iter().map(|(watts, _)| watts).sum();
     let within = told.len() == seen.ready_count() as usize && total <= most;

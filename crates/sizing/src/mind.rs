@@ -10,7 +10,7 @@ use crate::forecast::Forecast;
 use crate::intent::{Intent, Objective, Part};
 use crate::learned::Learned;
 use crate::limits::Bounded;
-use crate::moment::{Moment, STEP};
+use crate::moment::{Moment, STEP, whole};
 use crate::objective::{allowed, capacity_in_words, demand, patience, weight};
 use crate::observation::Observation;
 use crate::price::{Price, Requests};
@@ -333,12 +333,7 @@ impl Mind {
                 Part::Prefill => (f64::from(partner) * ratio, "decode"),
                 Part::Decode => (f64::from(partner) / ratio.max(1e-9), "prefill"),
             };
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "saturates"
-            )]
-            let replicas = (replicas - 1e-9).ceil().max(0.0) as u32;
+            let replicas = whole(replicas - 1e-9);
             bounded.at_least(replicas, StepKind::Size, || {
                 format!("{partner} {of} replicas need {replicas} of these")
             });

@@ -31,3 +31,14 @@ impl Moment {
         self.horizon.as_secs() / STEP.as_secs() + 1
     }
 }
+
+/// The least number of replicas that is no less; none where it is below 0.
+pub(crate) fn whole(replicas: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not below 0, and saturates"
+    )]
+    let replicas = replicas.ceil().max(0.0) as u32;
+    replicas
+}

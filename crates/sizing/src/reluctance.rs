@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::moment::Moment;
+use crate::moment::{Moment, whole};
 
 /// How reluctantly a single replica is given back.
 ///
@@ -47,13 +47,7 @@ const FORGOTTEN: f64 = 24.0 * 3600.0;
 impl Reluctance {
     /// How many replicas there should be, where there are `now` and `advice` is what the rules say.
     pub(crate) fn settle(&mut self, moment: Moment, now: u32, advice: f64) -> u32 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates"
-        )]
-        let whole = |least_part: f64| (advice - least_part).ceil().max(0.0) as u32;
-        let (up, down) = (whole(ROUND_UP_FROM), whole(ROUND_DOWN_TO));
+        let (up, down) = (whole(advice - ROUND_UP_FROM), whole(advice - ROUND_DOWN_TO));
         let up = if advice - f64::from(now) > KNOWN_TO * f64::from(now) {
             up
         } else {

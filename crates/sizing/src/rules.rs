@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::COVERAGES;
 use crate::forecast::{Forecast, Predictor};
 use crate::lateness::Lateness;
-use crate::moment::Moment;
+use crate::moment::{Moment, whole};
 use crate::shadow::{Arrivals, Queue, Shadow};
 use crate::sliding::SlidingMax;
 
@@ -203,12 +203,6 @@ impl Rules {
         };
         let (step, start) = (moment.step, moment.horizon_steps());
         let curve = self.lateness.pass(step, &arrivals, &came);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates"
-        )]
-        let whole = |replicas: f64| replicas.ceil().max(0.0) as u32;
         let bounds = (bounds.0, bounds.1.max(bounds.0));
         let trusted = whole(forecast.trusted()).clamp(bounds.0, bounds.1);
         let queue = Queue {

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::lateness::Curve;
+use crate::moment::whole;
 
 /// A fleet that was never there: how a rule would have fared with the requests that really came.
 ///
@@ -71,15 +72,7 @@ pub(crate) fn drained(waiting: f64, demand: f64, horizon: f64, supply: impl Iter
     if left <= 0.0 {
         return 0;
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let needed = (demand + left / horizon.max(SHORTEST_DRAIN) - 1e-9)
-        .ceil()
-        .max(0.0) as u32;
-    needed
+    whole(demand + left / horizon.max(SHORTEST_DRAIN) - 1e-9)
 }
 
 /// No queue is drained within less, in seconds: what is asked for takes as long to be seen.

@@ -4,6 +4,7 @@ use crate::capacity::ReplicaCapacity;
 use crate::decision::StepKind;
 use crate::demand::Seen;
 use crate::limits::Bounded;
+use crate::moment::whole;
 use crate::observation::{Observation, Stage};
 use crate::shadow::{Supply, drained};
 
@@ -95,12 +96,7 @@ pub(crate) fn consolidate(bounded: &mut Bounded, there: u32, seen: &Observation,
     if bounded.replicas >= there {
         return;
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let needed = (lately - 1e-9).ceil().max(0.0) as u32;
+    let needed = whole(lately - 1e-9);
     bounded.at_least(needed.min(there), StepKind::Consolidation, || {
         format!("{lately:.2} were needed within the time of a start: fewer than {needed} would not do")
     });

@@ -27,6 +27,12 @@ pub(crate) struct Demand {
     finished: Finished,
     lengths: Option<Lengths>,
     started: bool,
+    /// Whether there was anything to do when pods were ready last; `None` where none was yet.
+    #[serde(default)]
+    worked: Option<bool>,
+    /// See [`Seen::lost`].
+    #[serde(default)]
+    lost: bool,
     /// Seconds for which each pod has had more requests than it can do, in every look.
     #[serde(default)]
     queued: BTreeMap<Arc<str>, f64>,
@@ -58,7 +64,7 @@ pub(crate) struct Seen {
     pub(crate) at_most: Option<f64>,
     /// Places and KV tokens of a replica, the least that a pod tells.
     pub(crate) room: Room,
-    /// Whether no pod serves, and some had requests when they last did: what became of these nobody tells.
+    /// Whether no pod serves any more, and some worked when they did: what became of that nobody tells.
     pub(crate) lost: bool,
     /// GPUs' busy part, added up over the ready pods; `None` unless all the known ones tell.
     pub(crate) busy: Option<f64>,
@@ -74,6 +80,10 @@ const USUAL: Lengths = Lengths {
 /// What a new mean length counts beside those before, in each step: a change of the mix is followed in some
 /// minutes.
 const LENGTHS_WEIGHT: f64 = 0.02;
+
+/// GPUs that are busy for no more of their time, all together, do nothing: drivers and monitors show some, and
+/// without it nothing that is sized by utilisation would ever be idle.
+pub(crate) const IDLE: f64 = 0.01;
 
 /// One look's mean counts for no more than so many times what is known: what a pod tells wrong once is no new mix.
 const MOST_CHANGED: f64 = 4.0;
@@ -117,12 +127,8 @@ impl Demand {
             .map(|(_, serving)| serving.waiting.map_or(0.0, |count| count.0))
             .sum();
         let outside = seen.queued_outside.count().map_or(0.0, |count| count.0);
-        let had_some = |pod: &Replica| self.in_flight.get(&pod.name).is_some_and(|count| *count > 0.0);
-        let lost = ready.is_empty()
-            && seen
-                .pods
-                .iter()
-                .any(|pod| pod.stage == Stage::Unready && had_some(pod));
+        let worked = in_flight > 0.0 || unread > 0 || busy(&ready).is_some_and(|busy| busy > IDLE);
+        let lost = self.lose(seen, ready.is_empty(), worked);
         let finished = self.finished.pass(seen, &serving, seconds);
         self.learn_lengths(&serving);
         let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
@@ -154,6 +160,21 @@ impl Demand {
             lost,
             busy: busy(&ready),
         }
+    }
+
+    /// Whether pods were lost that worked, or may have: none is ready `now`, and those that were are not gone in peace.
+    /// It stays so until one is ready again, or none is to be there.
+    fn lose(&mut self, seen: &Observation, none_ready: bool, works: bool) -> bool {
+        if !none_ready {
+            (self.worked, self.lost) = (Some(works), false);
+        } else if seen.replicas == 0 {
+            (self.worked, self.lost) = (Some(false), false);
+        } else {
+            let served = |pod: &Replica| matches!(pod.stage, Stage::Unready | Stage::Terminating);
+            // Nobody knows of a fleet that was met like that whether it worked.
+            self.lost |= self.worked != Some(false) && seen.pods.iter().any(served);
+        }
+        self.lost
     }
 
     fn arrivals(
@@ -438,18 +459,40 @@ pub(crate) mod tests {
     #[test]
     fn what_was_in_flight_when_all_pods_became_unready_is_lost_and_not_none() {
         let mut demand = Demand::default();
-        let mut look = |second: u64, ready: bool, waiting: f64| {
-            let mut pod = pod("a", waiting, 5.0).0;
-            if !ready {
-                (pod.stage, pod.serving) = (Stage::Unready, None);
-            }
-            demand.pass(&seen_at(second, vec![pod]), 5.0, &Objective::Slo(SLO))
+        let mut look = |second: u64, stages: &[Stage], running: f64| {
+            let pods = stages.iter().enumerate().map(|(place, stage)| {
+                let mut pod = pod(&format!("pod-{place}"), running, running).0;
+                pod.stage = *stage;
+                let ready = *stage == Stage::Ready;
+                pod.serving = pod.serving.filter(|_| ready).map(|serving| Serving {
+                    running: Some(Count(running)),
+                    ..serving
+                });
+                pod
+            });
+            demand
+                .pass(&seen_at(second, pods.collect()), 5.0, &Objective::Slo(SLO))
+                .lost
         };
-        assert!(!look(1000, true, 40.0).lost);
-        for second in [1005, 1500, 5000] {
-            assert!(look(second, false, 0.0).lost, "for as long as it is so");
+        use Stage::{Pending, Ready, Starting, Terminating, Unready};
+        assert!(!look(1000, &[Starting], 0.0), "from zero");
+        assert!(!look(1005, &[Ready], 40.0));
+        // A node is cut off; after five minutes its pods are to be deleted, and others wait for a node.
+        for second in [1010, 1015, 1300] {
+            assert!(look(second, &[Unready], 0.0), "for as long as it is so");
         }
-        assert!(!look(5005, true, 0.0).lost);
+        assert!(look(1305, &[Terminating, Pending], 0.0));
+        assert!(look(5000, &[Pending], 0.0));
+        assert!(!look(5005, &[Ready], 0.0));
+        assert!(!look(5010, &[Unready], 0.0), "there was nothing to do");
+        let mut met = Demand::default();
+        let mut unready = pod("a", 0.0, 0.0).0;
+        (unready.stage, unready.serving) = (Unready, None);
+        let seen = seen_at(1000, vec![unready]);
+        assert!(
+            met.pass(&seen, 5.0, &Objective::Slo(SLO)).lost,
+            "a scaler that has just begun"
+        );
     }
 
     #[test]

@@ -53,6 +53,13 @@ pub struct Slo {
     pub attainment: Ratio,
 }
 
+impl Slo {
+    /// Whether it is another one only in the part of the requests that must keep it.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.ttft, self.itl, self.e2e) == (other.ttft, other.itl, other.e2e)
+    }
+}
+
 /// What one replica consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaShape {

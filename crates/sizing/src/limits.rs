@@ -177,10 +177,11 @@ fn power(bounded: &mut Bounded, intent: &Intent, seen: &Observation, usual: &str
         return;
     };
     let known = seen.pods.iter().map(|pod| pod.hardware.as_ref());
-    let known = known.filter(|hardware| !hardware.is_empty()).chain([usual]);
     let sheet = known
+        .filter(|hardware| !hardware.is_empty())
         .map(|hardware| most_power(hardware, intent.replica.gpus).0)
-        .fold(0.0, f64::max);
+        .reduce(f64::max)
+        .unwrap_or_else(|| most_power(usual, intent.replica.gpus).0);
     // A replica can draw as much as the hungriest that works hard; as long as none does, as its data sheet allows: one
     // that rests draws a seventh of it.
     let drawn = |pod: &Replica| Some((pod.power?.0, pod.gpu_utilization.map_or(0.0, |ratio| ratio.0)));

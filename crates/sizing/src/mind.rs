@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{ReplicaCapacity, slo_of};
 use crate::decision::{Figures, StepKind};
-use crate::demand::Seen;
+use crate::demand::{IDLE, Seen};
 use crate::forecast::Forecast;
 use crate::intent::{Intent, Objective, Part};
 use crate::learned::Learned;
@@ -59,10 +59,6 @@ pub(crate) struct Wanted {
 /// Ready pods that must be known for anything to be concluded.
 const QUORUM: f64 = 0.5;
 
-/// GPUs that are busy for no more of their time, all together, do nothing: drivers and monitors show some, and
-/// without it nothing that is sized by utilisation would ever be idle.
-const IDLE: f64 = 0.01;
-
 /// A workload that was only just met keeps its size for at least so long: what it is needed for is not
 /// known yet.
 const YOUNG: Duration = Duration::from_secs(600);
@@ -108,13 +104,22 @@ impl Mind {
     /// Begins anew where another objective is to be kept from now on: what a replica can do within it is another thing,
     /// and so is who was late. What is there is kept meanwhile, as of a workload that was only just met.
     pub(crate) fn keep_to(&mut self, objective: &Objective, seen: &Observation) {
-        if self.objective.as_ref().is_some_and(|before| before != objective) {
-            *self = Self {
-                busy: self.busy,
-                stepped: self.stepped,
-                last: self.last.take(),
-                ..Self::new(seen)
-            };
+        match &self.objective {
+            Some(before) if before == objective => {}
+            // For another part of the same requests, the same is demanded of a replica.
+            Some(Objective::Slo(before)) if matches!(objective, Objective::Slo(now) if now.is_like(before)) =>
+            {
+                self.price = Price::new();
+            }
+            Some(_) => {
+                *self = Self {
+                    busy: self.busy,
+                    stepped: self.stepped,
+                    last: self.last.take(),
+                    ..Self::new(seen)
+                };
+            }
+            None => {}
         }
         self.objective = Some(*objective);
     }
@@ -149,12 +154,12 @@ impl Mind {
         };
         // At zero nothing can be taken away, and what is not known wakes nobody.
         let untold = match &seen.queued_outside {
-            QueuedOutside::Unknown(reason) if seen.replicas > 0 => Some(format!(
+            QueuedOutside::Unknown(reason) if seen.replicas + moment.asleep > 0 => Some(format!(
                 "what waits in front of the workload is not known: {reason}"
             )),
             _ => found
                 .lost
-                .then(|| "no pod is ready any more, and some had requests when they were".to_owned()),
+                .then(|| "no pod is ready any more, and there was something to do when one was".to_owned()),
         };
         if found.in_flight > 0.0 || found.rate > 0.0 || works || untold.is_some() {
             self.busy = seen.now;
@@ -213,12 +218,13 @@ impl Mind {
         if !gap {
             self.forecast.pass(moment, demand);
         }
-        let least = intent
-            .min_replicas
-            .max(u32::from(intent.scale_to_zero_after.is_none()));
-        // Rules are held to what is kept anyway, or they would be blamed for what they had no part in.
-        let least = least
-            .max(self.kept_while_young(seen, horizon))
+        // Rules are held to what is kept anyway, or they would be blamed for what they had no part in; but for the
+        // reserve, which is added to what they say, and for those that sleep.
+        let kept = intent.min_replicas.max(self.kept_while_young(seen, horizon));
+        let least = kept
+            .saturating_sub(intent.headroom)
+            .max(u32::from(intent.scale_to_zero_after.is_none()))
+            .saturating_sub(moment.asleep)
             .min(intent.max_replicas);
         if !gap {
             let came = Came {
@@ -359,7 +365,14 @@ impl Mind {
 
     /// To zero and back; whether there is demand, or was not long enough ago. What is there stays until KEDA takes all
     /// of it: it waits for the rest of the time, its cooldown, and a request that comes meanwhile finds the replicas.
-    pub(crate) fn zero(&self, intent: &Intent, seen: &Observation, bounded: &mut Bounded) -> bool {
+    /// Where some sleep, none need be awake.
+    pub(crate) fn zero(
+        &self,
+        intent: &Intent,
+        seen: &Observation,
+        asleep: u32,
+        bounded: &mut Bounded,
+    ) -> bool {
         let idle = seen.now.since(self.busy);
         let queued = seen.queued_outside.is_any();
         if queued {
@@ -369,7 +382,7 @@ impl Mind {
             return true;
         }
         match intent.scale_to_zero_after {
-            Some(_) if seen.replicas == 0 => {
+            Some(_) if seen.replicas + asleep == 0 => {
                 bounded.at_most(0, StepKind::Zero, || {
                     format!(
                         "at zero, and nobody asks{}",
@@ -387,6 +400,15 @@ impl Mind {
                     )
                 });
                 false
+            }
+            _ if seen.replicas == 0 && asleep > 0 => {
+                bounded.at_most(0, StepKind::Zero, || {
+                    format!(
+                        "all that are there sleep, and nobody asks{}",
+                        seen.queued_outside.silence_in_words()
+                    )
+                });
+                true
             }
             Some(_) => {
                 bounded.at_least(1, StepKind::Zero, || "not idle for long enough".to_owned());

@@ -15,6 +15,8 @@ pub(crate) struct Moment {
     pub(crate) seconds: f64,
     /// Time until a replica that is asked for now serves.
     pub(crate) horizon: Duration,
+    /// Replicas that sleep, beside those that are looked at.
+    pub(crate) asleep: u32,
 }
 
 /// Costs and lateness fade in so many seconds: what a day saw counts in the next one.

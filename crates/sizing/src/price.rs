@@ -176,6 +176,7 @@ mod tests {
         step: 1,
         seconds: 5.0,
         horizon: Duration::from_secs(100),
+        asleep: 0,
     };
 
     const fn requests(all: f64, late: f64) -> Requests {

@@ -93,6 +93,7 @@ mod tests {
         step: 1,
         seconds: 60.0,
         horizon: Duration::from_secs(120),
+        asleep: 0,
     };
 
     #[test]

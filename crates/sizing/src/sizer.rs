@@ -55,7 +55,7 @@ impl Sizer {
         let awake = seen.awake();
         if due {
             self.cold_start.learn(seen);
-            self.step(intent, &awake);
+            self.step(intent, &awake, seen.asleep_count());
         }
         self.conclude(intent, &awake, seen)
     }
@@ -100,7 +100,7 @@ impl Sizer {
         &self.cold_start
     }
 
-    fn step(&mut self, intent: &Intent, seen: &Observation) {
+    fn step(&mut self, intent: &Intent, seen: &Observation, asleep: u32) {
         let elapsed = self
             .mind
             .as_ref()
@@ -136,6 +136,7 @@ impl Sizer {
             step: mind.step,
             seconds,
             horizon,
+            asleep,
         };
         let wanted = mind.look(intent, seen, &found, replica, moment, gap);
         mind.last = Some(wanted);
@@ -178,14 +179,14 @@ impl Sizer {
         hold_while_overdue(&mut bounded, seen, overdue);
         let start = self.cold_start.expected(intent.cold_start, seen);
         hold_without_pods(&mut bounded, seen, self.ledger.range(seen.now, start));
-        let mut active = if seen.replicas > 0 && (wanted.unknown.is_some() || wanted.partial) {
+        let asleep = all.asleep_count();
+        let mut active = if all.replicas > 0 && (wanted.unknown.is_some() || wanted.partial) {
             // What is not known is not idle. At zero there is nothing that could be known but who waits.
             true
         } else {
-            mind.zero(intent, seen, &mut bounded)
+            mind.zero(intent, seen, asleep, &mut bounded)
         };
-        let asleep = all.asleep_count();
-        if active && asleep > 0 {
+        if asleep > 0 {
             let with = bounded.replicas.saturating_add(asleep);
             bounded.to(with, StepKind::Keep, || {
                 format!("{asleep} sleep, and are kept beside those that serve")
@@ -197,9 +198,7 @@ impl Sizer {
             let mut nothing = bounded.clone();
             nothing.to(0, StepKind::Zero, || "nothing is needed".to_owned());
             self.limit(&mut nothing, intent, seen);
-            if nothing.replicas > intent.min_replicas {
-                (active, bounded) = (true, nothing);
-            }
+            active = nothing.replicas > intent.min_replicas;
         }
         let mut figures = wanted.figures;
         figures.budget_left = self.limit(&mut bounded, intent, seen);

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rheostat_reading::{Count, Ratio};
-use rheostat_sizing::{Intent, Learned, Limits, Objective, Outcome, Sizer, Slo, Stage, StepKind};
+use rheostat_sizing::{
+    Intent, Learned, Limits, Objective, Outcome, QueuedOutside, Sizer, Slo, Stage, StepKind,
+};
 use world::{HOUR, World, capacity, intent, noise};
 
 /// Turns from growing to shrinking and back.
@@ -463,6 +465,60 @@ fn engines_that_sleep_are_kept_beside_what_the_load_asks_for() {
         there + 1,
         "those that sleep are not about to start: {grown:?}"
     );
+}
+
+/// The only engines were put to sleep: they are what is there, for as long as an idle workload is kept.
+#[test]
+fn engines_that_all_sleep_go_no_sooner_than_idle_ones_and_all_at_once() {
+    for scale_to_zero_after in [Some(Duration::from_secs(1800)), None] {
+        let mut world = World::new(
+            Intent {
+                min_replicas: u32::from(scale_to_zero_after.is_none()),
+                scale_to_zero_after,
+                ..intent()
+            },
+            3,
+        );
+        world.run(HOUR, |_| 2.0 * capacity());
+        let there = world.replicas;
+        let look = |world: &mut World, outside: QueuedOutside| {
+            world.now = world.now.plus(Duration::from_secs(5));
+            let mut seen = world.seen();
+            for pod in &mut seen.pods {
+                (pod.stage, pod.serving) = (Stage::Asleep, None);
+            }
+            seen.queued_outside = outside;
+            world.sizer.decide(&world.intent, &seen)
+        };
+        for second in (5..=3600).step_by(5) {
+            let decision = look(&mut world, QueuedOutside::Untold);
+            let kept = scale_to_zero_after.is_none_or(|after| second < after.as_secs());
+            assert_eq!(decision.active, kept, "after {second} s: {decision:?}");
+            assert_eq!(decision.replicas, there, "after {second} s: {decision:?}");
+        }
+        let untold = look(&mut world, QueuedOutside::Unknown("refused".into()));
+        assert!(
+            untold.active && matches!(untold.outcome, Outcome::Unknown { .. }),
+            "{untold:?}"
+        );
+    }
+}
+
+/// A scaler that starts again takes the reserve for what somebody thought right, and not for what the load needs.
+#[test]
+fn a_restart_adds_no_other_reserve() {
+    let after = |headroom| {
+        let wanted = Intent { headroom, ..intent() };
+        let mut world = World::new(wanted, 3 + headroom);
+        world.run(HOUR, |_| 2.4 * capacity());
+        for _ in 0..4 {
+            world.sizer = Sizer::new();
+            world.run(HOUR / 12, |_| 2.4 * capacity());
+        }
+        world.replicas
+    };
+    let (none, two) = (after(0), after(2));
+    assert!(two <= none + 2, "{two} with a reserve of two, {none} without one");
 }
 
 /// What is kept in reserve is not what the load asks for, whatever keeps replicas meanwhile.

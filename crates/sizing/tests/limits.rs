@@ -180,6 +180,21 @@ fn what_rests_does_not_tell_how_much_power_replicas_take() {
 }
 
 #[test]
+fn a_power_limit_knows_the_gpus_that_are_there() {
+    let wanted = limited(|intent| intent.limits.power = Some(Watts(1000.0)));
+    let mut world = World::new(wanted, 3);
+    let mut seen = world.seen();
+    for pod in &mut seen.pods {
+        pod.hardware = "NVIDIA L4".into();
+        if let Some(serving) = &mut pod.serving {
+            serving.waiting = Some(rheostat_reading::Count(3000.0));
+        }
+    }
+    let decision = world.sizer.decide(&world.intent, &seen);
+    assert!(decision.replicas > 3, "72 W each, and not 400: {decision:?}");
+}
+
+#[test]
 fn a_pool_binds_and_says_so() {
     let mut world = World::new(intent(), 2);
     world.pool = Some(4);
@@ -247,6 +262,14 @@ fn what_a_limit_keeps_of_an_idle_workload_is_active() {
         world.schedule = Schedule::default();
         assert!(!world.step(0.0).active, "after its time");
     }
+
+    // What a floor keeps active is not cut down to it at once either.
+    let mut world = World::new(idle.clone(), 4);
+    world.schedule = floor(1);
+    world.run(HOUR, |_| 3.0 * capacity());
+    let there = world.replicas;
+    let idle_for = world.run(14, |_| 0.0);
+    assert_eq!(*idle_for.last().unwrap(), there, "70 s: {idle_for:?}");
 
     let mut frozen = World::new(idle.clone(), 1);
     frozen.schedule.frozen = true;

@@ -63,6 +63,10 @@ const DIGITS: usize = 9;
 pub fn encode_learned(learned: &Learned) -> Result<String, LearnedError> {
     let mut value = serde_json::to_value(learned)?;
     for (key, part) in value.as_object_mut().into_iter().flatten() {
+        // It is compared with what is to be kept, and no number that was learned.
+        if key == "objective" {
+            continue;
+        }
         round(
             part,
             if COARSE.contains(&key.as_str()) {

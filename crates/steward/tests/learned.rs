@@ -24,7 +24,8 @@ fn intent() -> Intent {
             ttft: Some(Duration::from_secs(5)),
             itl: Some(Duration::from_millis(200)),
             e2e: None,
-            attainment: Ratio(0.99),
+            // As it is read from `99.9%`: no number of nine digits.
+            attainment: Ratio(99.9 / 100.0),
         }),
         min_replicas: 1,
         max_replicas: 64,
@@ -139,6 +140,8 @@ fn a_week_fits_a_status_and_reading_it_back_loses_nothing_that_counts() {
         );
         let sure = [&exact, &rounded].map(|decision| decision.figures.confidence.unwrap().0);
         assert!(sure[0] > 0.5 && (sure[0] - sure[1]).abs() < 1e-6, "{sure:?}");
+        let kept = [&exact, &rounded].map(|decision| decision.figures.attainment.unwrap().0);
+        assert!((kept[0] - kept[1]).abs() < 1e-6, "{kept:?} of the day");
     }
 }
 

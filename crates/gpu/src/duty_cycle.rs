@@ -24,8 +24,12 @@ struct Span {
 /// What the window shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Duty {
-    /// Busy part of the observed time, and how much time was observed.
-    Known { busy: f64, observed: Duration },
+    /// Busy part of the observed time, how much time was observed, and until when.
+    Known {
+        busy: f64,
+        observed: Duration,
+        until: Timestamp,
+    },
     /// Nothing was observed yet.
     NotYet,
     /// Less than half of the time was observed: too little to speak for the whole.
@@ -82,12 +86,17 @@ impl DutyCycle {
             busy += length.as_secs_f64() * span.busy;
         }
         let of = now.since(first.max(start));
-        if observed.is_zero() || observed * 2 < of {
+        let Some(last) = self
+            .spans
+            .back()
+            .filter(|_| observed * 2 >= of && !observed.is_zero())
+        else {
             return Duty::TooFew { observed, of };
-        }
+        };
         Duty::Known {
             busy: (busy / observed.as_secs_f64()).clamp(0.0, 1.0),
             observed,
+            until: last.to,
         }
     }
 
@@ -111,7 +120,7 @@ mod tests {
 
     fn known(duty: Duty) -> (f64, Duration) {
         match duty {
-            Duty::Known { busy, observed } => (busy, observed),
+            Duty::Known { busy, observed, .. } => (busy, observed),
             other => panic!("{other:?}"),
         }
     }
@@ -130,6 +139,16 @@ mod tests {
         duty.observe(at(0), at(1000), 1.0);
         duty.observe(at(1000), at(4000), 0.0);
         assert_eq!(known(duty.read(at(4000))), (0.25, Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn what_is_observed_no_more_grows_old() {
+        let mut duty = DutyCycle::new(Duration::from_secs(60));
+        duty.observe(at(0), at(40_000), 1.0);
+        let Duty::Known { until, .. } = duty.read(at(60_000)) else {
+            panic!("more than half was observed");
+        };
+        assert_eq!(until, at(40_000), "and nothing since");
     }
 
     #[test]
@@ -170,7 +189,7 @@ mod tests {
                 duty.observe(at(from), at(from + length), busy);
                 latest = latest.max(from + length);
                 prop_assert!(duty.spans.len() <= MOST_SPANS);
-                if let Duty::Known { busy, observed } = duty.read(at(latest)) {
+                if let Duty::Known { busy, observed, .. } = duty.read(at(latest)) {
                     prop_assert!((0.0..=1.0).contains(&busy));
                     prop_assert!(observed <= Duration::from_secs(10));
                 }

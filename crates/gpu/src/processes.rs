@@ -12,8 +12,9 @@ pub(crate) struct ProcessReader {
     /// Time of the newest sample of activity seen, in the driver's microseconds.
     newest_sample: u64,
     last_read: Option<Timestamp>,
-    /// Each active process's part of the SM time by the newest samples, and when they were read.
-    activity: Vec<(u32, f64)>,
+    /// Each active process's part of the SM time by the newest samples, and when they were read. One of which they
+    /// only tell what cannot be is not known, and not idle.
+    activity: Vec<(u32, Result<f64, Absent>)>,
     activity_at: Option<Timestamp>,
 }
 
@@ -77,10 +78,17 @@ impl ProcessReader {
         let since = self.newest_sample;
         let mut newest = since;
         let mut sums: Vec<(u32, f64, f64)> = Vec::new();
+        let mut nonsense: Vec<(u32, Absent)> = Vec::new();
         let result = session.process_utilization(device, since, buffers, |pid, percent, time| {
             newest = newest.max(time);
-            let Ok(ratio) = ratio_of_percent(percent.into()) else {
-                return;
+            let ratio = match ratio_of_percent(percent.into()) {
+                Ok(ratio) => ratio,
+                Err(reason) => {
+                    if is_sane(pid) {
+                        nonsense.push((pid, reason));
+                    }
+                    return;
+                }
             };
             match sums.iter_mut().find(|(known, ..)| *known == pid) {
                 Some((_, sum, count)) => {
@@ -104,12 +112,20 @@ impl ProcessReader {
         let held = self.activity_at.is_some_and(|told| at.since(told) < hold);
         if told_anew || !held {
             self.newest_sample = newest;
-            self.activity = sums.iter().map(|&(pid, sum, count)| (pid, sum / count)).collect();
+            self.activity = sums
+                .iter()
+                .map(|&(pid, sum, count)| (pid, Ok(sum / count)))
+                .collect();
+            for (pid, reason) in nonsense {
+                if !self.activity.iter().any(|(known, _)| *known == pid) {
+                    self.activity.push((pid, Err(reason)));
+                }
+            }
             self.activity_at = Some(at);
         }
         let read_at = self.activity_at.unwrap_or(at);
-        let observed = |ratio| -> Observed {
-            let amount = Amount::new(ratio, Unit::Ratio).ok_or(Absent::NotYet)?;
+        let observed = |ratio: &Result<f64, Absent>| -> Observed {
+            let amount = Amount::new(ratio.clone()?, Unit::Ratio).ok_or(Absent::NotYet)?;
             Ok(Reading {
                 amount,
                 at: read_at,
@@ -119,13 +135,13 @@ impl ProcessReader {
         };
         for process in processes.iter_mut() {
             let active = self.activity.iter().find(|(pid, _)| *pid == process.pid);
-            process.sm_utilization = observed(active.map_or(0.0, |(_, ratio)| *ratio));
+            process.sm_utilization = observed(active.map_or(&Ok(0.0), |(_, ratio)| ratio));
         }
         // A process that has ended since its last sample is on the list no more.
-        for &(pid, ratio) in self.activity.iter().filter(|_| told_anew) {
-            if !processes.iter().any(|process| process.pid == pid) {
+        for (pid, ratio) in self.activity.iter().filter(|_| told_anew) {
+            if !processes.iter().any(|process| process.pid == *pid) {
                 processes.push(GpuProcess {
-                    pid,
+                    pid: *pid,
                     used_memory_bytes: None,
                     sm_utilization: observed(ratio),
                 });

@@ -432,6 +432,15 @@ fn processes_are_told_with_memory_and_activity() {
             .unwrap();
         assert_near_ratio(active.sm_utilization.as_ref().unwrap().amount.value(), 0.6);
     }
+    // What no process can use is not taken for none.
+    gpu.processes[2].sm_percent = 400.0.into();
+    machine.change(&of(gpu.clone()));
+    machine.wait_for_device(0, "a utilisation of 400 %", |device| {
+        let of = |pid| device.processes.iter().find(|process| process.pid == pid);
+        let absent = of(4003).and_then(|process| process.sm_utilization.clone().err());
+        absent.is_some_and(|reason| reason.to_string().contains("400"))
+            && of(4004).is_some_and(|process| process.sm_utilization.is_ok())
+    });
     for process in &mut gpu.processes {
         process.sm_percent = 0.0.into();
     }

@@ -133,10 +133,14 @@ pub(crate) fn read_duty(
         duty.observe(last, at, *busy);
     }
     match duty.read(at) {
-        Duty::Known { busy, observed } => {
+        Duty::Known {
+            busy,
+            observed,
+            until,
+        } => {
             sheet
                 .readings
-                .put(Quantity::DutyCycle, busy, at, observed, Quality::Derived);
+                .put(Quantity::DutyCycle, busy, until, observed, Quality::Derived);
         }
         Duty::NotYet => sheet.absent(Quantity::DutyCycle, busy.err().unwrap_or(Absent::NotYet)),
         Duty::TooFew { observed, of } => sheet.absent(

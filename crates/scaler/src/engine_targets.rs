@@ -131,12 +131,13 @@ impl Shared {
         let ip = pod.ip.ok_or_else(|| Unseen::EngineNotKnown {
             reason: "the pod has no address yet".to_owned(),
         })?;
+        let port = port(pod, selection, &self.engine).map_err(lasting)?;
         let path = match (&selection.path, annotation(pod, PATH_ANNOTATIONS)) {
             (Some(path), _) => Some(path.clone()),
+            (None, Some((key, _))) if is_of_another_port(pod, key, port) => None,
             (None, Some((key, path))) => Some(checked_path(key, path).map_err(lasting)?),
             (None, None) => None,
         };
-        let port = port(pod, selection, &self.engine).map_err(lasting)?;
         if pod.host_network && !pod.ports.iter().any(|declared| declared.port == port) {
             return Err(lasting(format!(
                 "the pod has its node's address, so that only ports which it declares are asked: {port} is none of {}",
@@ -179,6 +180,21 @@ fn annotation<'a>(pod: &'a Pod, keys: [&'static str; 2]) -> Option<(&'static str
         .find_map(|key| pod.annotations.get(key).map(|text| (key, text.as_str())))
 }
 
+/// Whether the path in annotation `key` was written for another port than `port`, as a service mesh does that has its
+/// own port asked.
+fn is_of_another_port(pod: &Pod, key: &str, port: u16) -> bool {
+    let [_, prometheus_port] = PORT_ANNOTATIONS;
+    let [_, prometheus_path] = PATH_ANNOTATIONS;
+    let annotated = pod.annotations.get(prometheus_port);
+    key == prometheus_path && annotated.is_some_and(|text| port_of(pod, text) != Some(port))
+}
+
+/// The port that an annotation names, by number or by the pod's name for it.
+fn port_of(pod: &Pod, text: &str) -> Option<u16> {
+    let number = text.parse().ok().filter(|port| *port > 0);
+    number.or_else(|| pod.port_named(text))
+}
+
 fn checked_path(key: &str, path: &str) -> Result<String, String> {
     let fine = path.starts_with('/')
         && path.len() <= LONGEST_PATH
@@ -206,12 +222,7 @@ fn port(pod: &Pod, selection: &EngineSelection, engine: &EngineChoice) -> Result
         None => {}
     }
     if let Some((key, text)) = annotation(pod, PORT_ANNOTATIONS) {
-        let port = text
-            .parse()
-            .ok()
-            .filter(|port| *port > 0)
-            .or_else(|| pod.port_named(text));
-        return port.ok_or_else(|| {
+        return port_of(pod, text).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
             format!("the pod's annotation {key} is {shown:?}; a port number or the name of one of its ports is needed")
         });

@@ -166,6 +166,29 @@ fn a_path_of_a_pod_is_a_path() {
 }
 
 #[test]
+fn a_path_that_was_written_for_another_port_is_not_asked_of_this_one() {
+    let mut meshed = pod("x");
+    for (key, value) in [("port", "15020"), ("path", "/stats/prometheus")] {
+        meshed
+            .annotations
+            .insert(format!("prometheus.io/{key}"), value.into());
+    }
+    let of = |selection: &EngineSelection| {
+        let target = target_of(meshed.clone(), selection).unwrap();
+        (target.endpoint.address.port(), target.endpoint.path.clone())
+    };
+    assert_eq!(
+        of(&named(Engine::Vllm)),
+        (15020, Some("/stats/prometheus".to_owned()))
+    );
+    let own = EngineSelection {
+        port: Some(EnginePort::Number(8000)),
+        ..named(Engine::Vllm)
+    };
+    assert_eq!(of(&own), (8000, None));
+}
+
+#[test]
 fn on_its_nodes_network_a_pod_is_asked_only_where_it_says_it_listens() {
     let mut pod = pod("x");
     pod.host_network = true;

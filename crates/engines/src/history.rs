@@ -114,8 +114,9 @@ impl History {
                     .to_owned(),
             );
         }
-        let has =
-            PerFact::from_fn(|fact| matches!(sample.told.get(fact), Told::Counter | Told::Distribution(_)));
+        let has = PerFact::from_fn(|fact| {
+            matches!(sample.told.get(fact), Told::Counter | Told::Distribution { .. })
+        });
         let oldest = at.minus(self.reach());
         self.tallies.keep(&has, at, self.window, oldest);
         if self.series.settle(sample.points.len(), oldest, at) {
@@ -181,13 +182,12 @@ impl History {
         for &fact in Fact::ALL {
             let bounds = match sample.told.get(fact) {
                 Told::Counter => &[][..],
-                Told::Distribution(bounds) => bounds,
+                Told::Distribution { bounds, .. } => bounds,
                 Told::Not(_) | Told::Now(..) => continue,
             };
-            let known =
-                self.newest.as_ref().is_some_and(|newest| {
-                    matches!(newest.told.get(fact), Told::Counter | Told::Distribution(_))
-                }) && matches!(succession, Succession::Same | Succession::Restarted);
+            let known = self.newest.as_ref().is_some_and(|newest| {
+                matches!(newest.told.get(fact), Told::Counter | Told::Distribution { .. })
+            }) && matches!(succession, Succession::Same | Succession::Restarted);
             let tally = self.tallies.of(fact, bounds);
             for point in sample.points_of(fact) {
                 let place = match point.part {

@@ -7,7 +7,7 @@ use crate::catalogue::{self, Combine, Take};
 use crate::custom::{CustomEngine, CustomError};
 use crate::error::{PageError, excerpt, list};
 use crate::fact::{PerFact, Shape};
-use crate::index::{Index, Source};
+use crate::index::{Index, Part, Source};
 use crate::sample::{MOST_BUCKETS, MOST_POINTS, Point, Sample, Told};
 use crate::scan::{Presence, Scan};
 use crate::{Engine, EngineChoice, Fact, View, combine, json};
@@ -100,7 +100,8 @@ impl Reader {
         };
         sample.engine = Some(known.engine);
         sample.points.retain(|point| {
-            let best = presence.get(point.fact).series;
+            let presence = presence.get(point.fact);
+            let best = presence.series.or(presence.declared);
             point.source == source && best.is_some_and(|best| best.place == point.place)
         });
         settle(&mut sample.points);
@@ -115,7 +116,7 @@ impl Reader {
         let told = &sample.told;
         sample
             .points
-            .retain(|point| matches!(told.get(point.fact), Told::Counter | Told::Distribution(_)));
+            .retain(|point| matches!(told.get(point.fact), Told::Counter | Told::Distribution { .. }));
         if let Some(page) = pages.sleeping {
             json::sleeping(page, sample);
         }
@@ -213,6 +214,24 @@ fn settle(points: &mut Vec<Point>) {
     });
 }
 
+/// Why these points of `name` have no mean, if so.
+fn no_mean(name: &str, points: &[Point]) -> Option<String> {
+    [(Part::Sum, "sum"), (Part::Count, "count")]
+        .into_iter()
+        .find_map(|(part, what)| {
+            let mut values = points
+                .iter()
+                .filter(|point| point.part == part)
+                .map(|point| point.value)
+                .peekable();
+            if values.peek().is_none() {
+                return Some(format!("`{name}` has no {what}"));
+            }
+            let bad = values.find(|value| !value.is_finite())?;
+            Some(format!("the {what} of `{name}` is {bad}"))
+        })
+}
+
 /// A page whose engine is known.
 struct Found<'a> {
     source: &'a Source,
@@ -243,7 +262,13 @@ impl Found<'_> {
         let Some(best) = presence.series else {
             return match presence.declared.map(|best| (best.take, best.place)) {
                 Some((Take::Counter, _)) => Told::Counter,
-                Some((Take::Histogram | Take::SumWithCount(_), _)) => Told::Distribution(Vec::new()),
+                Some((Take::Histogram | Take::SumWithCount(_), place)) => {
+                    if points.iter().any(|point| point.value > 0.0) {
+                        let why = format!("`{}` has no value, but something was counted", name(place));
+                        return Told::Not(Absent::Failed(why));
+                    }
+                    Told::nothing_observed()
+                }
                 Some((_, place)) => Told::Not(Absent::Failed(format!("`{}` has no value yet", name(place)))),
                 None if self.untouched => self.before_the_first_request(fact),
                 None => self.missing(fact),
@@ -255,11 +280,25 @@ impl Found<'_> {
         }
         match best.take {
             Take::Counter => Told::Counter,
-            Take::Histogram | Take::SumWithCount(_) => match combine::bounds(points) {
+            // Of another model than the one that is wanted there may be one.
+            Take::SumWithCount(_) if points.iter().all(|point| point.part != Part::Sum) => {
+                Told::Not(self.not_selected(name, presence))
+            }
+            Take::SumWithCount(_) => match no_mean(name, points) {
+                Some(why) => Told::Not(Absent::Failed(why)),
+                None => Told::Distribution {
+                    bounds: Vec::new(),
+                    no_mean: None,
+                },
+            },
+            Take::Histogram => match combine::bounds(points) {
                 bounds if bounds.len() > MOST_BUCKETS => Told::Not(Absent::Failed(format!(
                     "`{name}` has more than {MOST_BUCKETS} buckets"
                 ))),
-                bounds => Told::Distribution(bounds),
+                bounds => Told::Distribution {
+                    bounds,
+                    no_mean: no_mean(name, points),
+                },
             },
             Take::AdapterLists(_) => {
                 let newest = combine::newest(points);
@@ -279,7 +318,7 @@ impl Found<'_> {
     fn before_the_first_request(&self, fact: Fact) -> Told {
         match fact.shape() {
             Shape::Counter => Told::Counter,
-            Shape::Distribution => Told::Distribution(Vec::new()),
+            Shape::Distribution => Told::nothing_observed(),
             Shape::Gauge if matches!(fact, Fact::Waiting | Fact::Running) => Told::Now(0.0, Quality::Derived),
             Shape::Gauge => self.missing(fact),
         }

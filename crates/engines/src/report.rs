@@ -266,7 +266,7 @@ impl Writer<'_> {
         match self.newest.told.get(fact) {
             Told::Now(value, quality) => Ok((*value, Duration::ZERO, *quality)),
             Told::Not(absent) => Err(absent.clone()),
-            Told::Counter | Told::Distribution(_) => {
+            Told::Counter | Told::Distribution { .. } => {
                 Err(Absent::Failed(format!("{fact} is told as a counter")))
             }
         }
@@ -292,6 +292,12 @@ impl Writer<'_> {
     }
 
     fn mean(&self, fact: Fact) -> Found {
+        if let Told::Distribution {
+            no_mean: Some(why), ..
+        } = self.newest.told.get(fact)
+        {
+            return Err(Absent::Failed(why.clone()));
+        }
         self.told_as(fact, |gain| {
             let count = gain.count();
             if count <= 0.0 {
@@ -317,7 +323,7 @@ impl Writer<'_> {
             Told::Not(absent) => return Err(absent.clone()),
             // Its sum and count, or its mean, are all that is told.
             Told::Now(..) | Told::Counter => return Err(Absent::NotSupported),
-            Told::Distribution(_) => {}
+            Told::Distribution { .. } => {}
         }
         let gain = self.history.gain(fact).ok_or(Absent::NotYet)?;
         let buckets = gain.buckets();
@@ -339,7 +345,7 @@ impl Writer<'_> {
                 Ok((*value, Duration::ZERO, *quality))
             }
             Told::Now(..) => Err(Absent::NotSupported),
-            Told::Counter | Told::Distribution(_) => {
+            Told::Counter | Told::Distribution { .. } => {
                 let gain = self.history.gain(fact).ok_or(Absent::NotYet)?;
                 derive(&gain)
             }

@@ -30,9 +30,14 @@ pub(crate) enum Told {
     Now(f64, Quality),
     /// [`Sample::points`] have its counters.
     Counter,
-    /// [`Sample::points`] have its sums and counts, and its buckets with these bounds, which all its
-    /// series have; at most [`MOST_BUCKETS`].
-    Distribution(Vec<f64>),
+    /// [`Sample::points`] have its sums and counts, and its buckets.
+    Distribution {
+        /// Bounds of the buckets that all its series have; at most [`MOST_BUCKETS`].
+        bounds: Vec<f64>,
+        /// Why it has no mean, where its sum or its count is missing. Either without the other would make
+        /// the mean 0, or no traffic.
+        no_mean: Option<String>,
+    },
 }
 
 /// Points of one fact that are taken from a page. A page that has more of them is of no use for that
@@ -77,6 +82,16 @@ impl Default for Told {
     }
 }
 
+impl Told {
+    /// A distribution in which nothing was observed yet.
+    pub(crate) const fn nothing_observed() -> Self {
+        Self::Distribution {
+            bounds: Vec::new(),
+            no_mean: None,
+        }
+    }
+}
+
 impl Sample {
     /// The engine that answered.
     #[must_use]
@@ -96,7 +111,7 @@ impl Sample {
     pub fn now(&self, fact: Fact) -> Option<f64> {
         match self.told.get(fact) {
             Told::Now(value, _) => Some(*value),
-            Told::Not(_) | Told::Counter | Told::Distribution(_) => None,
+            Told::Not(_) | Told::Counter | Told::Distribution { .. } => None,
         }
     }
 

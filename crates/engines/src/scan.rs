@@ -227,7 +227,11 @@ impl Scan {
         }
         let identity = identity(&source.labels, series, view, &mut self.models);
         let presence = self.of(role)?;
-        role.improve(&mut presence.series);
+        // A count tells nothing of what was counted, and often is another metric's: it would hide a
+        // worse name that has both.
+        if role.part != Part::Count {
+            role.improve(&mut presence.series);
+        }
         match identity.wanted {
             Some(false) => return None,
             None if !role.fact.of_process() => {

@@ -12,7 +12,7 @@ mod support;
 use rheostat_engines::{
     CustomEngine, Engine, EngineChoice, EngineReport, History, Pages, Reader, Sample, View,
 };
-use rheostat_reading::EngineQuantity as Q;
+use rheostat_reading::{Absent, EngineQuantity as Q};
 use support::at;
 
 const DESCRIPTION: &str = "
@@ -43,6 +43,10 @@ fn page(requests: f64) -> String {
 }
 
 fn report(description: &str, view: &View) -> EngineReport {
+    report_of(description, view, page)
+}
+
+fn report_of(description: &str, view: &View, page: impl Fn(f64) -> String) -> EngineReport {
     let mut reader = Reader::new(&EngineChoice::Custom(description.to_owned())).unwrap();
     let mut history = History::new(view);
     let mut sample = Sample::default();
@@ -80,6 +84,76 @@ fn a_described_engine_is_read_like_any_other() {
         ..View::everything()
     };
     assert_eq!(report(DESCRIPTION, &view).readings.value(Q::Running), Some(7.0));
+}
+
+/// What is known of a latency whose metrics on the page are only those in `kept`.
+fn latency_of(kept: &[&str], quantity: Q) -> Result<f64, String> {
+    const PARTS: [&str; 5] = [
+        "app_busy_ms_total",
+        "app_requests_total",
+        "app_first_ms_bucket",
+        "app_first_ms_sum",
+        "app_first_ms_count",
+    ];
+    let page = |requests| {
+        let wanted = |line: &&str| {
+            !PARTS.iter().any(|part| line.starts_with(part)) || kept.iter().any(|part| line.starts_with(part))
+        };
+        page(requests)
+            .lines()
+            .filter(wanted)
+            .map(|line| format!("{line}\n"))
+            .collect()
+    };
+    let report = report_of(DESCRIPTION, &View::everything(), page);
+    match report.readings.get(quantity) {
+        Ok(reading) => Ok(reading.amount.value()),
+        Err(Absent::Failed(why)) => Err(why.clone()),
+        Err(other) => panic!("{quantity}: {other}"),
+    }
+}
+
+#[test]
+fn a_latency_without_its_sum_or_its_count_is_absent_and_not_zero() {
+    let absent = |kept: &[&str], quantity, why: &str| {
+        assert_eq!(latency_of(kept, quantity), Err(why.to_owned()), "{kept:?}");
+    };
+    let (sum, count) = ("app_busy_ms_total", "app_requests_total");
+    assert_eq!(latency_of(&[sum, count], Q::E2eMean), Ok(0.5));
+    absent(&[count], Q::E2eMean, "the page has none of `app_busy_ms_total`");
+    absent(&[sum], Q::E2eMean, "`app_busy_ms_total` has no count");
+    let [bucket, sum, count] = ["app_first_ms_bucket", "app_first_ms_sum", "app_first_ms_count"];
+    assert_eq!(latency_of(&[bucket, sum, count], Q::TtftMean), Ok(0.0));
+    absent(&[bucket, count], Q::TtftMean, "`app_first_ms` has no sum");
+    absent(&[bucket, sum], Q::TtftMean, "`app_first_ms` has no count");
+    absent(&[count], Q::TtftMean, "the page has none of `app_first_ms`");
+    // Quantiles need the buckets only.
+    for kept in [&[bucket][..], &[bucket, sum], &[bucket, count]] {
+        let found = latency_of(kept, Q::TtftP50).unwrap();
+        assert!((found - 0.15).abs() < 1e-9, "{kept:?}: {found}");
+    }
+}
+
+#[test]
+fn a_sum_that_is_no_number_or_only_declared_gives_no_mean_of_zero() {
+    let description = "running: { metric: app_running }
+e2e: { metric: app_busy_seconds, kind: sum, count: app_requests }";
+    for (sum, why) in [
+        ("app_busy_seconds NaN", "the sum of `app_busy_seconds` is NaN"),
+        (
+            "# TYPE app_busy_seconds counter",
+            "`app_busy_seconds` has no value, but something was counted",
+        ),
+    ] {
+        let page = |requests| format!("app_running 1\n{sum}\napp_requests {requests}\n");
+        let report = report_of(description, &View::everything(), page);
+        let found = report.readings.get(Q::E2eMean);
+        assert_eq!(found, Err(&Absent::Failed(why.to_owned())), "{sum}");
+    }
+    // Of nothing that was counted it is no error.
+    let page = |_| "app_running 1\n# TYPE app_busy_seconds counter\napp_requests 0\n".to_owned();
+    let report = report_of(description, &View::everything(), page);
+    assert_eq!(report.readings.get(Q::E2eMean), Err(&Absent::NoTraffic));
 }
 
 #[test]

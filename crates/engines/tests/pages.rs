@@ -25,6 +25,7 @@ const PAGES: &[(&str, Engine)] = &[
     ("tgi.txt", Engine::Tgi),
     ("tei.txt", Engine::Tei),
     ("triton.txt", Engine::Triton),
+    ("triton-summaries.txt", Engine::Triton),
     ("triton-tensorrt-llm.txt", Engine::Triton),
     ("trtllm-serve.txt", Engine::TrtllmServe),
     ("nim.txt", Engine::Nim),

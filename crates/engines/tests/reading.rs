@@ -82,6 +82,18 @@ fn a_model_that_is_not_there_is_told_with_those_that_are() {
 }
 
 #[test]
+fn a_latency_that_is_counted_for_a_model_but_summed_for_others_only_is_not_told() {
+    let page = "nv_inference_request_success{model=\"a\"} 5\n\
+         nv_inference_request_success{model=\"b\"} 7\n\
+         nv_inference_request_duration_us{model=\"a\"} 100\n";
+    let report = report(&EngineChoice::Named(Engine::Triton), page, &of_model("b"));
+    assert_eq!(
+        failure(&report, Q::E2eMean),
+        "`nv_inference_request_duration_us` has nothing of model `b`, but of `a`"
+    );
+}
+
+#[test]
 fn an_engine_that_does_not_name_its_model_cannot_be_asked_for_one() {
     let report = report(
         &EngineChoice::Named(Engine::Tgi),

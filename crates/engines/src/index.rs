@@ -22,6 +22,8 @@ pub(crate) struct Source {
     pub(crate) labels: LabelSet,
     /// Whether it has [`Role::Arrivals`].
     pub(crate) has_arrivals: bool,
+    /// The names with [`Role::Optional`].
+    pub(crate) optional: Vec<Box<str>>,
     /// The names that are looked for, best first.
     pub(crate) names: PerFact<Vec<Box<str>>>,
     /// The same with the usual prefix only, for messages.
@@ -44,6 +46,8 @@ pub(crate) enum Role {
     Fact(Use),
     /// It counts the requests that came to this source, before all else of them.
     Arrivals(usize),
+    /// It is of a back end that this source may run without.
+    Optional(usize),
     /// It tells whether the engine sleeps, in the manner of vLLM.
     Sleep,
     /// It tells when the process was started.
@@ -141,6 +145,7 @@ impl Index {
             engine,
             labels,
             has_arrivals: false,
+            optional: Vec::new(),
             names: PerFact::default(),
             usual_names: PerFact::default(),
         });
@@ -188,6 +193,15 @@ impl Index {
             }
             if let Some(known) = self.sources.get_mut(source) {
                 known.has_arrivals = true;
+            }
+        }
+        for optional in definition.optional {
+            for prefix in definition.prefixes {
+                let name = format!("{prefix}{optional}");
+                self.insert(&name, Role::Optional(source));
+                if let Some(known) = self.sources.get_mut(source) {
+                    known.optional.push(name.into());
+                }
             }
         }
         if let Some(sleep) = definition.sleep {

@@ -108,6 +108,7 @@ impl Reader {
         let page = Found {
             source: known,
             untouched: known.has_arrivals && !self.scan.arrivals.get(source).copied().unwrap_or(true),
+            has_optional: self.scan.optional.get(source).copied().unwrap_or(true),
             view,
             models: &self.scan.models,
             points: &sample.points,
@@ -237,6 +238,8 @@ struct Found<'a> {
     source: &'a Source,
     /// Whether no request has come to it yet.
     untouched: bool,
+    /// Whether it has the back end that its engine may run without.
+    has_optional: bool,
     view: &'a View,
     /// Models on it that are not wanted.
     models: &'a [String],
@@ -325,6 +328,10 @@ impl Found<'_> {
     }
 
     fn missing(&self, fact: Fact) -> Told {
+        let optional = |name| self.source.optional.contains(name);
+        if !self.has_optional && self.source.names.get(fact).iter().all(optional) {
+            return Told::Not(Absent::NotSupported);
+        }
         let names = list(self.source.usual_names.get(fact));
         Told::Not(Absent::Failed(format!("the page has none of {names}")))
     }

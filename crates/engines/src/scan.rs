@@ -18,6 +18,8 @@ pub(crate) struct Scan {
     pub(crate) presence: Vec<PerFact<Presence>>,
     /// Whether each source has had requests, as far as it tells.
     pub(crate) arrivals: Vec<bool>,
+    /// Whether each source has the back end that it may run without.
+    pub(crate) optional: Vec<bool>,
     /// Models that are on the page and were not wanted, a few of them.
     pub(crate) models: Vec<String>,
 }
@@ -74,6 +76,7 @@ impl Scan {
         Self {
             presence: index.sources().iter().map(|_| PerFact::default()).collect(),
             arrivals: vec![false; index.sources().len()],
+            optional: vec![false; index.sources().len()],
             models: Vec::new(),
         }
     }
@@ -90,6 +93,7 @@ impl Scan {
     ) -> Result<(), PageError> {
         self.presence.fill_with(PerFact::default);
         self.arrivals.fill(false);
+        self.optional.fill(false);
         self.models.clear();
         let mut starts = 0;
         let mut awake = None;
@@ -113,6 +117,7 @@ impl Scan {
                                     *arrivals = true;
                                 }
                             }
+                            Role::Optional(source) => self.has_optional(*source),
                             Role::Sleep => {
                                 if series.labels.get("sleep_state").as_deref() == Some("awake") {
                                     // Ranks sleep together; a process with one that is awake serves.
@@ -149,13 +154,21 @@ impl Scan {
     /// A family is on the page, perhaps without series: nothing was counted yet.
     fn declare(&mut self, index: &Index, family: &str) {
         for role in index.roles(family) {
-            if let Role::Fact(role) = role
-                && role.filter.is_empty()
-                && role.part != Part::Count
-                && let Some(presence) = self.of(role)
-            {
-                role.improve(&mut presence.declared);
+            match role {
+                Role::Fact(role) if role.filter.is_empty() && role.part != Part::Count => {
+                    if let Some(presence) = self.of(role) {
+                        role.improve(&mut presence.declared);
+                    }
+                }
+                Role::Optional(source) => self.has_optional(*source),
+                _ => {}
             }
+        }
+    }
+
+    fn has_optional(&mut self, source: usize) {
+        if let Some(optional) = self.optional.get_mut(source) {
+            *optional = true;
         }
     }
 

@@ -108,6 +108,38 @@ fn an_engine_that_does_not_name_its_model_cannot_be_asked_for_one() {
 }
 
 #[test]
+fn what_only_a_back_end_tells_is_not_supported_without_it_and_missing_with_it() {
+    let triton = EngineChoice::Named(Engine::Triton);
+    let plain = "nv_inference_pending_request_count 0\n";
+    let told = report(&triton, plain, &View::everything()).readings;
+    assert_eq!(told.value(Q::Waiting), Some(0.0));
+    for quantity in [
+        Q::Running,
+        Q::Concurrency,
+        Q::KvCacheUsage,
+        Q::KvTokens,
+        Q::MaxSequences,
+    ] {
+        assert_eq!(told.get(quantity), Err(&Absent::NotSupported), "{quantity}");
+    }
+    // Any of the back end's families says that it is there, under whatever labels, or yet without series.
+    for family in [
+        "nv_trt_llm_general_metrics{general_type=\"iteration_counter\"} 1",
+        "nv_trt_llm_request_metrics{request_type=\"renamed\"} 1",
+        "# TYPE nv_trt_llm_request_metrics gauge",
+    ] {
+        let told = report(&triton, &format!("{plain}{family}\n"), &View::everything());
+        for quantity in [Q::Running, Q::Concurrency] {
+            assert_eq!(
+                failure(&told, quantity),
+                "the page has none of `nv_trt_llm_request_metrics`",
+                "{family}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_adapter_is_found_by_its_label_or_in_the_models_place() {
     let view = View {
         adapter: Some("sql".to_owned()),

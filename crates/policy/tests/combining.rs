@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::*;
 use proptest::prelude::*;
-use rheostat_engines::{Engine, EngineReport, Sleep};
+use rheostat_engines::{Engine, EngineChoice, EngineReport, History, Pages, Reader, Sample, Sleep, View};
 use rheostat_policy::{
     Activity, Answer, Bound, EngineScheme, EngineSource, Evaluation, Input, Load, Memory, MetricType,
     Outcome, OutsideSource, PodInput, PodState, PodUnknown, Step, Trigger, Unseen, evaluate, hpa_desired,
@@ -240,6 +240,49 @@ fn an_engine_without_concurrency_is_idle_only_where_something_says_so() {
     assert_eq!(
         outcome(&[(Q::RequestRate, 0.0)], &broken).outcome,
         Outcome::Unknown
+    );
+}
+
+/// A Triton whose page shows `requests` more each second, and `waiting`.
+fn triton(requests: u32, waiting: u32) -> PodInput {
+    let view = View::everything();
+    let mut reader = Reader::new(&EngineChoice::Named(Engine::Triton)).unwrap();
+    let (mut history, mut sample) = (History::new(&view), Sample::default());
+    for second in 0..=60 {
+        let done = 1000 + second * requests;
+        let page = format!(
+            "nv_inference_request_success{{model=\"resnet\"}} {done}\n\
+             nv_inference_request_duration_us{{model=\"resnet\"}} {done}00000\n\
+             nv_inference_queue_duration_us{{model=\"resnet\"}} {done}0000\n\
+             nv_inference_pending_request_count{{model=\"resnet\"}} {waiting}\n"
+        );
+        let pages = Pages {
+            main: page.as_bytes(),
+            ..Pages::default()
+        };
+        reader.read(&pages, &view, &mut sample).unwrap();
+        history.push(&sample, now().minus(Duration::from_secs(61 - u64::from(second))));
+    }
+    pod_with(history.report())
+}
+
+#[test]
+fn a_triton_that_tells_only_its_queue_is_idle_when_traffic_stops() {
+    let e2e = trigger(&[
+        ("signal", "engine.e2e"),
+        ("engine", "triton"),
+        ("quantile", "mean"),
+        ("target", "500ms"),
+    ]);
+    assert_eq!(run_with(&e2e, 1, &[triton(0, 0)], &[]).outcome, known(0.0, false));
+    let Outcome::Known { value, .. } = run_with(&e2e, 1, &[triton(5, 2)], &[]).outcome else {
+        panic!("unknown under load");
+    };
+    assert!((value - 0.1).abs() < 1e-9, "{value}");
+    let hangs = run_with(&e2e, 1, &[triton(0, 3)], &[]);
+    assert_eq!(
+        hangs.pods[0].number,
+        Some(Err(PodUnknown::NoneFinished { concurrency: 3 }))
     );
 }
 

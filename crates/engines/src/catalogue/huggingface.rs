@@ -10,6 +10,7 @@ pub(super) static TGI: Definition = Definition {
     labels: LabelNames::NONE,
     sleep: None,
     arrivals: Some("request_count"),
+    optional: &[],
 };
 
 const TGI_ROWS: &[Row] = &[
@@ -37,6 +38,7 @@ pub(super) static TEI: Definition = Definition {
     labels: LabelNames::NONE,
     sleep: None,
     arrivals: Some("request_count"),
+    optional: &[],
 };
 
 const TEI_ROWS: &[Row] = &[

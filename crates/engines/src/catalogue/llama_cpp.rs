@@ -16,6 +16,7 @@ pub(super) static LLAMA_CPP: Definition = Definition {
     },
     sleep: None,
     arrivals: None,
+    optional: &[],
 };
 
 const ROWS: &[Row] = &[

@@ -14,6 +14,7 @@ pub(super) static LMDEPLOY: Definition = Definition {
     },
     sleep: None,
     arrivals: None,
+    optional: &[],
 };
 
 const ROWS: &[Row] = &[

@@ -27,6 +27,10 @@ pub(crate) struct Definition {
     /// is used before all else of a request. While it is missing there was none, and nothing waits or
     /// runs.
     pub(crate) arrivals: Option<&'static str>,
+    /// Families of a back end that the engine may run without. Where none of them is on the page, what
+    /// only they tell is not supported, rather than missing: an engine that will never say how many
+    /// requests run would not be idle, ever.
+    pub(crate) optional: &'static [&'static str],
 }
 
 /// Which labels mean something for every family of an engine.

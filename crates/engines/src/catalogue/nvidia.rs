@@ -17,10 +17,20 @@ pub(super) static TRITON: Definition = Definition {
     },
     sleep: None,
     arrivals: None,
+    optional: TRT_LLM,
 };
 
 const MICRO: f64 = 1e-6;
 const MILLI: f64 = 1e-3;
+
+/// What the TensorRT-LLM back end writes of each model that it serves.
+const TRT_LLM: &[&str] = &[
+    "trt_llm_request_metrics",
+    "trt_llm_kv_cache_block_metrics",
+    "trt_llm_inflight_batcher_metrics",
+    "trt_llm_runtime_memory_metrics",
+    "trt_llm_general_metrics",
+];
 
 const TRITON_ROWS: &[Row] = &[
     row(
@@ -97,6 +107,7 @@ pub(super) static TRTLLM_SERVE: Definition = Definition {
     },
     sleep: None,
     arrivals: None,
+    optional: &[],
 };
 
 const TRTLLM_ROWS: &[Row] = &[
@@ -142,6 +153,7 @@ pub(super) static NIM: Definition = Definition {
     labels: NIM_LABELS,
     sleep: None,
     arrivals: None,
+    optional: &[],
 };
 
 /// The same where NIM was named: newer ones are vLLM and write its names.
@@ -152,6 +164,7 @@ pub(super) static NIM_NAMED: Definition = Definition {
     labels: NIM_LABELS,
     sleep: None,
     arrivals: None,
+    optional: &[],
 };
 
 const NIM_LABELS: LabelNames = LabelNames {

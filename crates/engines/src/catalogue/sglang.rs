@@ -16,6 +16,7 @@ pub(super) static SGLANG: Definition = Definition {
     },
     sleep: None,
     arrivals: None,
+    optional: &[],
 };
 
 /// With priorities switched on, the totals have an empty priority.

@@ -15,6 +15,7 @@ pub(super) static TORCH_SERVE: Definition = Definition {
     },
     sleep: None,
     arrivals: None,
+    optional: &[],
 };
 
 const MICRO: f64 = 1e-6;
@@ -46,6 +47,7 @@ pub(super) static TENSORFLOW_SERVING: Definition = Definition {
     },
     sleep: None,
     arrivals: None,
+    optional: &[],
 };
 
 const TENSORFLOW_ROWS: &[Row] = &[

@@ -26,6 +26,7 @@ pub(super) static VLLM: Definition = Definition {
     },
     sleep: Some("engine_sleep_state"),
     arrivals: None,
+    optional: &[],
 };
 
 const ROWS: &[Row] = &[

@@ -20,9 +20,11 @@ pub(crate) struct Series {
     pub(crate) at: Timestamp,
     /// More than `value` where it fell: what it was before.
     before: f64,
+    /// What it fell to then.
+    fell_to: f64,
 }
 
-/// Series that are held: 512 KiB of them. Beyond it only those of the newest page stay, of which there are
+/// Series that are held: 640 KiB of them. Beyond it only those of the newest page stay, of which there are
 /// never more than [`crate::sample::MOST_POINTS`] of each counter and distribution.
 pub(crate) const MOST_SERIES: usize = 16 << 10;
 
@@ -31,7 +33,8 @@ pub(crate) const MOST_SERIES: usize = 16 << 10;
 pub(crate) enum Jump {
     /// It fell.
     Down,
-    /// It fell before and is back where it was: these are two series of two processes.
+    /// It fell before and is back where it was, most of the way at once: so does one of two processes,
+    /// and one that counts little.
     Back,
 }
 
@@ -52,6 +55,7 @@ impl SeriesSet {
             value,
             at,
             before: value,
+            fell_to: value,
         });
     }
 
@@ -104,15 +108,18 @@ impl SeriesSet {
 impl Series {
     /// Its process was started anew and shows `value` now.
     pub(crate) fn start_anew(&mut self, value: f64, at: Timestamp) {
-        (self.value, self.before, self.at) = (value, value, at);
+        (self.value, self.before, self.fell_to, self.at) = (value, value, value, at);
     }
 
     /// It shows `value` now. Whatever it jumped, `value` is the least that it gained then.
     pub(crate) fn show(&mut self, value: f64, at: Timestamp) -> Option<Jump> {
         let jump = if value < self.value {
-            self.before = self.value;
+            (self.before, self.fell_to) = (self.value, value);
             Some(Jump::Down)
-        } else if self.before > self.value && value >= self.before {
+        } else if self.before > self.value
+            && value >= self.before
+            && value - self.value > (self.before - self.fell_to) / 2.0
+        {
             Some(Jump::Back)
         } else {
             None

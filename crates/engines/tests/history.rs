@@ -184,6 +184,50 @@ fn after_a_restart_a_counter_may_grow_past_what_it_was() {
     }
 }
 
+/// What an engine shows after `requests` requests, of which one in a hundred is answered at once, and
+/// one in fifty ends in a way that has a series from the first of them on.
+fn served(requests: f64) -> String {
+    let rare = (requests / 50.0).floor();
+    let rare = (rare > 0.0).then(|| tokens_page("rare=\"1\"", rare));
+    tokens_page("", 100.0 * requests)
+        + &rare.unwrap_or_default()
+        + &ttft(
+            &[
+                ("0.01", (requests / 100.0).floor()),
+                ("0.1", (requests / 2.0).floor()),
+                ("+Inf", requests),
+            ],
+            0.1 * requests,
+        )
+}
+
+#[test]
+fn after_a_restart_that_nothing_tells_of_counters_may_grow_past_what_they_were() {
+    for page in [served, |requests| tokens_page("", requests)] {
+        let mut engine = Watched::new(60);
+        engine.page(1000, &page(100.0));
+        engine.page(1002, &page(120.0));
+        for scrape in 0..=60 {
+            let report = engine.page(1004 + 2 * scrape, &page(5.0 * scrape as f64));
+            assert!(rate(&report).is_some(), "scrape {scrape}: {:?}", report.notes);
+        }
+    }
+}
+
+#[test]
+fn turns_are_seen_however_long_they_are_and_however_alike_the_processes() {
+    for (other, turn) in [(100.0, 1), (100.0, 20), (9_000.0, 1), (9_000.0, 20)] {
+        let mut engine = Watched::new(60);
+        for scrape in 0..4 * turn {
+            let first = scrape / turn % 2 == 0;
+            let requests = if first { 10_000.0 } else { other };
+            let report = engine.page(2 * scrape, &served(requests + scrape as f64));
+            let returned = scrape >= 2 * turn && scrape % turn == 0;
+            assert!(!returned || rate(&report).is_none(), "{other}, {turn}: {scrape}");
+        }
+    }
+}
+
 #[test]
 fn one_rank_that_restarts_does_not_make_the_others_counts_new() {
     let page = |a: f64, b: f64| tokens_page("engine=\"0\"", a) + &tokens_page("engine=\"1\"", b);

@@ -10,7 +10,7 @@ use crate::fact::{PerFact, Shape};
 use crate::index::{Index, Part, Source};
 use crate::sample::{MOST_BUCKETS, MOST_POINTS, Point, Sample, Told};
 use crate::scan::{Presence, Scan};
-use crate::{Engine, EngineChoice, Fact, View, combine, json};
+use crate::{Engine, EngineChoice, Fact, Sleep, View, combine, json};
 
 /// Reads the pages of endpoints of one choice of engine. Prepared once; reads without an allocation per
 /// series. Its clones share what was prepared, and keep nothing of one page for the next.
@@ -30,7 +30,8 @@ pub struct Pages<'a> {
     pub main: &'a [u8],
     /// Whether all of it arrived, so that its last line can be trusted without a newline.
     pub complete: bool,
-    /// The answer to [`crate::PageKind::Sleeping`], where there was one.
+    /// The answer to [`crate::PageKind::Sleeping`], where there was one. It counts where the metrics do not
+    /// say whether the engine sleeps.
     pub sleeping: Option<&'a [u8]>,
     /// The answer to [`crate::PageKind::Slots`], where there was one.
     pub slots: Option<&'a [u8]>,
@@ -118,7 +119,10 @@ impl Reader {
         sample
             .points
             .retain(|point| matches!(told.get(point.fact), Told::Counter | Told::Distribution { .. }));
-        if let Some(page) = pages.sleeping {
+        // That answer may be of an earlier scrape; what the page says is of this one.
+        if sample.sleep == Sleep::Unknown
+            && let Some(page) = pages.sleeping
+        {
             json::sleeping(page, sample);
         }
         if let Some(page) = pages.slots {

@@ -359,6 +359,26 @@ fn sleep_is_told_by_its_own_page() {
 }
 
 #[test]
+fn sleep_is_told_by_the_metrics_rather_than_by_an_older_answer() {
+    let mut reader = Reader::new(&VLLM).unwrap();
+    for (awake, sleep) in [(1, Sleep::Awake), (0, Sleep::Asleep)] {
+        for answer in [&b"{\"is_sleeping\": true}"[..], b"{\"is_sleeping\": false}"] {
+            let main = format!(
+                "vllm:num_requests_running 0\nvllm:engine_sleep_state{{sleep_state=\"awake\"}} {awake}\n"
+            );
+            let mut sample = Sample::default();
+            let pages = Pages {
+                main: main.as_bytes(),
+                sleeping: Some(answer),
+                ..Pages::default()
+            };
+            reader.read(&pages, &View::everything(), &mut sample).unwrap();
+            assert_eq!(sample.sleep(), sleep);
+        }
+    }
+}
+
+#[test]
 fn slots_that_are_switched_off_leave_the_rest() {
     let mut sample = Sample::default();
     let pages = Pages {

@@ -25,6 +25,8 @@ pub(crate) struct ByPolicy {
     named: Vec<(usize, String)>,
     found: Option<Found>,
     problem: Option<Problem>,
+    /// Whether it was decided for in the last evaluation.
+    decides: bool,
     decider: Option<Decider>,
     leadership: Leadership,
     followed: Option<Followed>,
@@ -69,6 +71,11 @@ impl ByPolicy {
         self.named = named;
     }
 
+    /// An evaluation begins. What is refused before it comes to a decision is not decided for.
+    pub(crate) const fn begin(&mut self) {
+        self.decides = false;
+    }
+
     /// Why no policy can decide for the trigger at `index`, where it names one; with key, value and what is
     /// allowed.
     pub(crate) fn refusal(
@@ -108,6 +115,7 @@ impl ByPolicy {
     ) -> Decided {
         let decided = self.try_decide(name, scene, sources, rules);
         self.problem = decided.as_ref().err().cloned();
+        self.decides = decided.is_ok();
         decided.unwrap_or_else(|problem| Decided {
             replicas: scene.replicas,
             active: true,
@@ -130,6 +138,7 @@ impl ByPolicy {
         self.leadership.clone_from(sources.leadership);
         let found = rules.policies.find(&id.namespace, name, sources.cluster)?;
         let (meaning, status) = (Arc::clone(&found.meaning), Arc::clone(&found.status));
+        let gpus_seen = found.gpus_seen(&id.name);
         let policy = self.found.insert(found).object.id.to_string();
         let policy: &Policy = meaning.as_ref().as_ref().map_err(|error| Problem::Invalid {
             policy,
@@ -140,7 +149,7 @@ impl ByPolicy {
             .get_or_insert_with(|| Decider::new(scene.workload, rules.log));
         let leader = leader(sources.leadership, scene.now, &id.namespace, sources.cluster);
         let written = status.workloads.iter().find(|status| status.name == id.name);
-        if let Some(gpus) = written.and_then(|status| status.gpus) {
+        if let Some(gpus) = gpus_seen {
             decider.adopt_gpus(gpus);
         }
         if let Some(learned) = written.and_then(|status| status.learned.as_deref()) {
@@ -202,6 +211,16 @@ impl ByPolicy {
         self.decider.as_ref()?.last()
     }
 
+    /// Whether it was decided for in the last evaluation. Where not, errors keep the replicas that there are.
+    pub(crate) const fn decides(&self) -> bool {
+        self.decides
+    }
+
+    /// GPUs that its pods were last seen to hold each.
+    pub(crate) fn gpus_per_pod(&self) -> Option<f64> {
+        self.decider.as_ref()?.gpus_per_pod()
+    }
+
     /// How the workload fares with the policy `name`.
     pub(crate) fn state(&self, workload: &Workload, name: &str) -> PolicyState {
         let last = self.last();
@@ -216,7 +235,7 @@ impl ByPolicy {
             decision: last.map(|last| Arc::clone(&last.decision)),
             before: last.and_then(|last| last.before),
             pods: last.map(|last| Arc::clone(&last.pods)).unwrap_or_default(),
-            gpus: self.decider.as_ref().and_then(Decider::gpus_per_pod),
+            gpus: self.gpus_per_pod(),
             learned: self
                 .decider
                 .as_ref()

@@ -1,7 +1,6 @@
 //! Decides for one workload by its policy, now and then, and remembers what came of it.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,8 +78,6 @@ const EARLY: Duration = Duration::from_millis(200);
 /// What is learned is copied no more often: it is some 100 kB, and changes slowly. What a scaler learned since then
 /// is lost when it stops.
 const LEARNED_PERIOD: Duration = Duration::from_secs(10);
-/// What is taken from a status: anybody may have written it, and more would keep the workload out of its pool.
-const GPUS_PER_POD: RangeInclusive<f64> = 1.0..=1024.0;
 
 impl Decider {
     /// Of a workload that was not decided for yet.
@@ -115,9 +112,7 @@ impl Decider {
 
     /// Takes over how many GPUs its pods held each when another saw them, where none was seen since.
     pub(crate) fn adopt_gpus(&mut self, gpus: f64) {
-        if self.gpus_per_pod.is_none() && GPUS_PER_POD.contains(&gpus) {
-            self.gpus_per_pod = Some(gpus);
-        }
+        self.gpus_per_pod = self.gpus_per_pod.or(Some(gpus));
     }
 
     /// Takes over what another has learned of the same workload, as the status has it: before the first
@@ -179,16 +174,7 @@ impl Decider {
 
     fn intent(&mut self, look: &Look<'_>) -> Intent {
         let workload = look.workload;
-        let asked = workload.pods.iter().map(|pod| pod.gpus_requested).max();
-        // Claims (DRA) do not say how many GPUs they stand for; what the agents see does.
-        let held = || {
-            let pods = workload.pods.iter().filter(|pod| !pod.finished());
-            pods.filter_map(|pod| join::devices_held(pod, look.fleet)).max()
-        };
-        let gpus = asked.filter(|gpus| *gpus > 0).or_else(held);
-        if let Some(gpus) = gpus.filter(|gpus| *gpus > 0) {
-            self.gpus_per_pod = Some(f64::from(gpus));
-        }
+        self.gpus_per_pod = join::gpus_each(workload, look.fleet).or(self.gpus_per_pod);
         look.policy.intent(&Surroundings {
             min_replicas: match workload.idle_replicas {
                 Some(0) => 0,

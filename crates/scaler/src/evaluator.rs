@@ -85,15 +85,19 @@ impl Evaluator {
         let workloads = cluster.workloads();
         self.wishes = Wishes::default();
         self.policies.follow(cluster);
-        let last = |workload: &Workload| self.known.get(&workload.id)?.by_policy.last();
-        let decided = workloads
+        let known = |workload: &Workload| Some(&self.known.get(&workload.id)?.by_policy);
+        let undecided = workloads.iter().filter_map(|workload| {
+            let by_policy = known(workload);
+            match by_policy.is_some_and(ByPolicy::decides) {
+                true => None,
+                false => Undecided::of(workload, by_policy, &self.policies, sources),
+            }
+        });
+        let undecided: Vec<_> = undecided.collect();
+        let known = workloads
             .iter()
-            .filter_map(|workload| Some((&workload.id, last(workload)?)));
-        let undecided = workloads.iter().filter(|workload| last(workload).is_none());
-        let undecided: Vec<_> = undecided
-            .filter_map(|workload| Undecided::of(workload, &self.policies, cluster))
-            .collect();
-        let standings = Standings::new(decided, &undecided);
+            .filter_map(|workload| Some((&workload.id, known(workload)?)));
+        let standings = Standings::new(known, &undecided);
         let states = workloads
             .iter()
             .map(|workload| Arc::new(self.workload(now, workload, sources, &standings)))
@@ -154,6 +158,7 @@ impl Evaluator {
             .remove_entry(&workload.id)
             .unwrap_or_else(|| (workload.id.clone(), Known::default()));
         known.follow(workload);
+        known.by_policy.begin();
         let mut panics = 0;
         let wishes = &mut self.wishes;
         let rules = Rules {

@@ -64,8 +64,21 @@ pub(crate) fn hardware(pod: &Pod, fleet: &FleetView) -> Option<Arc<str>> {
     claims.find_map(|claim| Some(Arc::clone(&node.device(claim.device.as_deref()?)?.model)))
 }
 
+/// GPUs that each pod of `workload` asks for, else holds: claims (DRA) do not say how many they stand for, but what
+/// the agents see does.
+pub(crate) fn gpus_each(workload: &Workload, fleet: &FleetView) -> Option<f64> {
+    let asked = workload.pods.iter().map(|pod| pod.gpus_requested).max();
+    let held = || {
+        let pods = workload.pods.iter().filter(|pod| !pod.finished());
+        pods.filter_map(|pod| devices_held(pod, fleet)).max()
+    };
+    let some = |gpus: &u32| *gpus > 0;
+    let each = asked.filter(some).or_else(|| held().filter(some));
+    each.map(f64::from)
+}
+
 /// GPUs and partitions that `pod` holds, where its node's agent knows: of one that does not serve yet, too.
-pub(crate) fn devices_held(pod: &Pod, fleet: &FleetView) -> Option<u32> {
+fn devices_held(pod: &Pod, fleet: &FleetView) -> Option<u32> {
     let node = fleet.node(pod.node.as_deref()?)?;
     // Containers of one pod can hold the same device.
     let held: BTreeSet<_> = node

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rheostat_cluster::{PolicyId, ScalingPolicy, Snapshot, WatchState};
@@ -17,6 +18,17 @@ pub(crate) struct Found {
     pub(crate) meaning: Arc<Result<Policy, PolicyError>>,
     /// Empty where there is none, or none that can be read.
     pub(crate) status: Arc<ScalingPolicyStatus>,
+}
+
+/// What is taken from a status: anybody may have written it, and more would keep the workload out of its pool.
+const GPUS_PER_POD: RangeInclusive<f64> = 1.0..=1024.0;
+
+impl Found {
+    /// GPUs that each pod of `workload` was last seen to hold, by whoever wrote the status.
+    pub(crate) fn gpus_seen(&self, workload: &str) -> Option<f64> {
+        let written = self.status.workloads.iter().find(|found| found.name == workload);
+        written?.gpus.filter(|gpus| GPUS_PER_POD.contains(gpus))
+    }
 }
 
 /// Why there is no policy to go by.

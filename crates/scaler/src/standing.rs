@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rheostat_cluster::{Snapshot, TargetProblem, Workload, WorkloadId, WorkloadKind};
-use rheostat_crd::Policy;
+use rheostat_cluster::{TargetProblem, Workload, WorkloadId, WorkloadKind};
 use rheostat_sizing::{Claim, Decision, StepKind, share};
 
-use crate::decider::Last;
+use crate::by_policy::ByPolicy;
+use crate::evaluator::Sources;
+use crate::join;
 use crate::policies::Policies;
 use crate::policy_reports::policy_named;
 
@@ -22,28 +23,30 @@ pub(crate) struct Standings {
 struct Members<'a> {
     /// The least that one of its policies says it has: what only some allow is not allowed.
     gpus: f64,
-    /// `None` of a workload that nobody has decided for.
-    claims: Vec<(Option<&'a WorkloadId>, Claim)>,
+    /// GPUs that workloads have that are not decided for: these stay, whatever others want.
+    held: f64,
+    claims: Vec<(&'a WorkloadId, Claim)>,
     /// What somebody has is not known, so that nothing can be divided.
     unclear: bool,
 }
 
-/// A workload that a policy names a pool for, and that was not decided for: the scaler has just started, or its
-/// target or its policy cannot be read.
+/// A workload that is in a pool and was not decided for at the last look: the scaler has just started, or its target,
+/// its policy or what stands beside that cannot be read.
 #[derive(Debug)]
 pub(crate) struct Undecided<'a> {
     namespace: &'a str,
     pool: String,
+    /// The pool's, as far as the policy says it.
     gpus: f64,
-    /// Its replicas and the GPUs of each; `None` while that is not known.
-    has: Option<(u32, f64)>,
+    /// GPUs of all its replicas; `None` while that is not known.
+    has: Option<f64>,
 }
 
 impl Standings {
     /// Divides the pools among the workloads, which come ordered; nobody is given what one has that was not decided
     /// for.
     pub(crate) fn new<'a>(
-        decided: impl Iterator<Item = (&'a WorkloadId, &'a Last)>,
+        known: impl Iterator<Item = (&'a WorkloadId, &'a ByPolicy)>,
         undecided: &[Undecided<'a>],
     ) -> Self {
         let mut standings = Self::default();
@@ -52,13 +55,17 @@ impl Standings {
             let members = pools.entry((one.namespace, &one.pool)).or_default();
             members.gpus = members.gpus.min(one.gpus);
             match one.has {
-                Some((replicas, gpus)) => members.claims.push((None, holding(replicas, gpus))),
+                Some(gpus) => members.held += gpus,
                 None => members.unclear = true,
             }
         }
-        for (id, last) in decided {
+        for (id, by_policy) in known {
+            let Some(last) = by_policy.last() else { continue };
+            // The other one of a pair goes by the last need that was known.
             standings.needs.insert(id.clone(), need(&last.decision));
-            let Some(pool) = &last.pool else { continue };
+            let Some(pool) = last.pool.as_ref().filter(|_| by_policy.decides()) else {
+                continue;
+            };
             let members = pools.entry((&id.namespace, &pool.name)).or_default();
             members.gpus = members.gpus.min(pool.gpus);
             let least = match last.decision.replicas {
@@ -73,13 +80,12 @@ impl Standings {
                 wants: wants(&last.decision).max(least),
                 max: last.intent.max_replicas,
             };
-            members.claims.push((Some(id), claim));
+            members.claims.push((id, claim));
         }
         for members in pools.into_values().filter(|members| !members.unclear) {
             let (ids, claims): (Vec<_>, Vec<_>) = members.claims.into_iter().unzip();
-            let shares = ids.into_iter().zip(share(members.gpus, &claims));
-            let allotments = shares.filter_map(|(id, share)| Some((id?.clone(), share)));
-            standings.allotments.extend(allotments);
+            let shares = share(members.gpus - members.held, &claims);
+            standings.allotments.extend(ids.into_iter().cloned().zip(shares));
         }
         standings
     }
@@ -104,6 +110,7 @@ impl Default for Members<'_> {
     fn default() -> Self {
         Self {
             gpus: f64::INFINITY,
+            held: 0.0,
             claims: Vec::new(),
             unclear: false,
         }
@@ -111,29 +118,48 @@ impl Default for Members<'_> {
 }
 
 impl<'a> Undecided<'a> {
-    /// `None` where the workload is in no pool, as far as can be read, or can have no replicas.
-    pub(crate) fn of(workload: &'a Workload, policies: &Policies, cluster: &Snapshot) -> Option<Self> {
+    /// `None` where the workload is in no pool, as far as can be read or is remembered, or can have no replicas.
+    pub(crate) fn of(
+        workload: &'a Workload,
+        by_policy: Option<&ByPolicy>,
+        policies: &Policies,
+        sources: &Sources<'_>,
+    ) -> Option<Self> {
         let id = &workload.id;
         if id.kind != WorkloadKind::ScaledObject {
             return None;
         }
         let name = workload.triggers.iter().find_map(policy_named)?;
-        let found = policies.find(&id.namespace, name, cluster).ok()?;
-        let policy = found.meaning.as_ref().as_ref().ok();
+        let found = policies.find(&id.namespace, name, sources.cluster).ok();
+        let policy = found
+            .as_ref()
+            .and_then(|found| found.meaning.as_ref().as_ref().ok());
+        // One that means nothing may still say where its workload's GPUs are, and how many.
+        let says = |key: &str| found.as_ref()?.object.spec.pointer(key);
         let (pool, gpus) = match policy {
             Some(policy) => policy.pool().map(|pool| (pool.name.clone(), pool.gpus))?,
-            // One that means nothing may still say where its workload's GPUs are.
             None => {
-                let name = found.object.spec.pointer("/pool/name")?;
-                (name.as_str()?.to_owned(), f64::INFINITY)
+                let said = || says("/pool/name")?.as_str();
+                let last = || Some(by_policy?.last()?.pool.as_ref()?.name.as_str());
+                (said().or_else(last)?.to_owned(), f64::INFINITY)
             }
         };
-        let asked = workload.pods.iter().map(|pod| pod.gpus_requested).max();
-        let asked = asked.filter(|gpus| *gpus > 0).map(f64::from);
-        let each = policy.and_then(Policy::gpus_per_replica).or(asked);
+        let said = || says("/gpu/perReplica")?.as_f64().filter(|gpus| *gpus > 0.0);
+        let per_replica = match policy {
+            Some(policy) => policy.gpus_per_replica(),
+            None => said(),
+        };
+        let each = per_replica
+            .or_else(|| join::gpus_each(workload, sources.fleet))
+            .or_else(|| by_policy?.gpus_per_pod())
+            .or_else(|| found.as_ref()?.gpus_seen(&id.name));
         let has = match &workload.target {
-            Ok(target) => Some((target.spec_replicas, each.unwrap_or(1.0))),
-            Err(TargetProblem::NotYet { .. } | TargetProblem::Failed { .. }) => None,
+            Ok(target) if target.spec_replicas == 0 => Some(0.0),
+            Ok(target) => each.map(|each| f64::from(target.spec_replicas) * each),
+            // It is there, but how many replicas it has was not read.
+            Err(
+                TargetProblem::NotYet { .. } | TargetProblem::Failed { .. } | TargetProblem::Selector { .. },
+            ) => None,
             Err(_) => return None,
         };
         Some(Self {
@@ -142,18 +168,6 @@ impl<'a> Undecided<'a> {
             gpus,
             has,
         })
-    }
-}
-
-/// What nobody decides about stays, whatever others want.
-fn holding(replicas: u32, gpus_per_replica: f64) -> Claim {
-    Claim {
-        priority: i32::MAX,
-        weight: 1.0,
-        gpus_per_replica,
-        min: replicas,
-        wants: replicas,
-        max: replicas,
     }
 }
 

@@ -291,6 +291,84 @@ fn nobody_grows_into_gpus_of_a_workload_that_is_not_decided_for() {
     assert_eq!(grown("50%", Some(gone)), 5, "it has none");
 }
 
+#[test]
+fn nobody_grows_into_gpus_of_a_workload_that_is_not_decided_for_any_more() {
+    let member = |priority: i32| json!({"utilization": "50%", "pool": {"name": "gpus", "gpus": 8, "priority": priority}});
+    let grown = |breaks: &dyn Fn(&mut World)| {
+        let mut world = World::new(DecisionLog::in_memory());
+        world.policy("one", member(0), Value::Null);
+        world.policy("two", member(10), Value::Null);
+        world.run("one", 6, 2.9);
+        world.run("two", 2, 0.5);
+        world.pass(30);
+        assert_eq!((world.replicas("one"), world.replicas("two")), (6, 2));
+        breaks(&mut world);
+        world.pass(3);
+        world.running[1].1 = 20.0;
+        world.pass(60);
+        world.replicas("two")
+    };
+    let policy = |spec: Value| move |world: &mut World| world.policy("one", spec.clone(), Value::Null);
+    let mistyped = json!({"utilization": "50", "pool": {"name": "gpus", "gpus": 8}});
+    assert_eq!(
+        grown(&|_| ()),
+        7,
+        "of one that is decided for all but the minimum"
+    );
+    assert_eq!(grown(&policy(mistyped)), 2, "its policy means nothing");
+    let nameless = json!({"utilization": "50%", "pool": {"nmae": "gpus", "gpus": 8}});
+    assert_eq!(grown(&policy(nameless)), 2, "it was in the pool");
+    let beside = |world: &mut World| {
+        let metadata = &mut world.running[0].0.triggers[0].metadata;
+        metadata.insert("target".into(), "5".into());
+    };
+    assert_eq!(grown(&beside), 2, "a key beside its policy is wrong");
+    let unread = |world: &mut World| {
+        world.running[0].0.target = Err(TargetProblem::Failed {
+            kind: "Deployment".into(),
+            name: "one".into(),
+            reason: "forbidden".into(),
+        });
+    };
+    assert_eq!(grown(&unread), 2, "what it has is not known");
+}
+
+/// Claims (DRA) do not say how many GPUs they stand for, and no agent tells of these.
+#[test]
+fn gpus_of_a_workload_that_is_not_decided_for_are_remembered_and_not_guessed() {
+    let grown = |status: Value, gpu: Value| {
+        let mut world = World::new(DecisionLog::in_memory());
+        let pool = json!({"name": "gpus", "gpus": 9});
+        let mistyped = json!({"utilization": "50", "pool": pool, "gpu": gpu});
+        world.policy("one", mistyped, status);
+        world.policy("two", json!({"utilization": "50%", "pool": pool}), Value::Null);
+        world.run("one", 2, 0.9);
+        world.run("two", 1, 20.0);
+        let workload = &mut world.running[0].0;
+        let claiming = workload.pods.iter().map(|pod| {
+            let mut pod = (**pod).clone();
+            (pod.gpus_requested, pod.resource_claims) = (0, 1);
+            pod.node = Some("node-2".into());
+            Arc::new(pod)
+        });
+        workload.pods = claiming.collect();
+        world.pass(30);
+        world.replicas("two")
+    };
+    let seen = json!({"workloads": [{"name": "one", "gpus": 3.0}]});
+    assert_eq!(grown(Value::Null, json!({})), 1, "nobody knows");
+    assert_eq!(
+        grown(seen.clone(), json!({})),
+        3,
+        "as many as an earlier scaler saw"
+    );
+    assert_eq!(
+        grown(seen, json!({"perReplica": 2})),
+        5,
+        "what the policy says counts"
+    );
+}
+
 /// At zero no pod tells how many GPUs a replica takes.
 #[test]
 fn a_workload_that_comes_from_zero_takes_no_more_gpus_of_a_pool_than_it_has() {

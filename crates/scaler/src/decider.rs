@@ -47,7 +47,8 @@ pub(crate) struct Last {
     pub(crate) pods: Arc<[SeenPod]>,
     /// The replica count that the decision before came to, where there was one.
     pub(crate) before: Option<u32>,
-    replicas: u32,
+    /// `spec.replicas` of the scale target.
+    pub(crate) replicas: u32,
     schedule: Schedule,
     allotment: Option<u32>,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rheostat_cluster::{TargetProblem, Workload, WorkloadId, WorkloadKind};
-use rheostat_sizing::{Claim, Decision, StepKind, share};
+use rheostat_sizing::{Claim, Decision, Outcome, StepKind, share};
 
 use crate::by_policy::ByPolicy;
 use crate::evaluator::Sources;
@@ -71,6 +71,11 @@ impl Standings {
             let least = match last.decision.replicas {
                 0 => last.intent.min_replicas,
                 _ => last.intent.min_replicas.max(last.kept),
+            };
+            let least = match last.decision.outcome {
+                // Fewer are not answered, so that it keeps what it has.
+                Outcome::Unknown { .. } => least.max(last.replicas),
+                Outcome::Known | Outcome::AtZero => least,
             };
             let claim = Claim {
                 priority: pool.priority,

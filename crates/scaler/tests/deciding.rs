@@ -331,6 +331,16 @@ fn nobody_grows_into_gpus_of_a_workload_that_is_not_decided_for_any_more() {
         });
     };
     assert_eq!(grown(&unread), 2, "what it has is not known");
+    let blind = |world: &mut World| {
+        let workload = &mut world.running[0].0;
+        let elsewhere = workload.pods.iter().map(|pod| {
+            let mut pod = (**pod).clone();
+            pod.node = Some("node-2".into());
+            Arc::new(pod)
+        });
+        workload.pods = elsewhere.collect();
+    };
+    assert_eq!(grown(&blind), 2, "no agent tells of its pods");
 }
 
 /// Claims (DRA) do not say how many GPUs they stand for, and no agent tells of these.

@@ -258,7 +258,13 @@ fn rate() -> Value {
                 "percent",
                 text("By this part of what there was, rounded up.", PERCENT),
             ),
-            ("within", span("Within this time.")),
+            (
+                "within",
+                text(
+                    "Within this time, 1s to 1h. A duration such as 30s or 1m30s.",
+                    DURATION,
+                ),
+            ),
         ],
     );
     rules(

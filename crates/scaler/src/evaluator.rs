@@ -16,6 +16,7 @@ use rheostat_reading::Timestamp;
 use rheostat_steward::{Leadership, PolicyReport};
 
 use crate::by_policy::{ByPolicy, Rules, Scene};
+use crate::following::Unsigned;
 use crate::inquiries::{Findings, Wishes};
 use crate::plan::Plan;
 use crate::policies::Policies;
@@ -31,6 +32,7 @@ pub struct Evaluator {
     panics: u64,
     wishes: Wishes,
     policies: Policies,
+    unsigned: Unsigned,
     decisions: Arc<DecisionLog>,
 }
 
@@ -85,6 +87,8 @@ impl Evaluator {
         let workloads = cluster.workloads();
         self.wishes = Wishes::default();
         self.policies.follow(cluster);
+        self.unsigned
+            .look(now, sources.leadership, &self.policies, cluster);
         let known = |workload: &Workload| Some(&self.known.get(&workload.id)?.by_policy);
         let undecided = workloads.iter().filter_map(|workload| {
             let by_policy = known(workload);

@@ -81,6 +81,16 @@ impl Policies {
         self.read.get(policy)?.meaning.as_ref().as_ref().err()
     }
 
+    /// What some scaler has written of `policy`.
+    pub(crate) fn status(&self, policy: &PolicyId) -> Option<&ScalingPolicyStatus> {
+        Some(&self.read.get(policy)?.status)
+    }
+
+    /// What some scaler has written of each policy.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&PolicyId, &ScalingPolicyStatus)> {
+        self.read.iter().map(|(id, found)| (id, &*found.status))
+    }
+
     /// The policy `name` of `namespace`.
     pub(crate) fn find(&self, namespace: &str, name: &str, cluster: &Snapshot) -> Result<Found, NoPolicy> {
         let id = PolicyId {

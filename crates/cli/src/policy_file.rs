@@ -19,6 +19,8 @@ pub(crate) struct PolicyFile {
     /// Whether it says how many replicas there may be.
     pub(crate) has_min: bool,
     pub(crate) has_max: bool,
+    /// Whether it says when there may be none.
+    to_zero: bool,
 }
 
 impl PolicyFile {
@@ -44,6 +46,7 @@ impl PolicyFile {
             policy: Policy::read(spec)?,
             has_min: has("min"),
             has_max: has("max"),
+            to_zero: has("scaleToZeroAfter"),
         })
     }
 
@@ -60,8 +63,26 @@ impl PolicyFile {
                 Objective::Slo(slo) => Some(slo),
                 _ => None,
             },
-            min_replicas: self.has_min.then_some(intent.min_replicas),
+            // Zero where nothing else is said: with the usual one replica it would never go there.
+            min_replicas: (self.has_min || self.to_zero).then_some(intent.min_replicas),
             max_replicas: self.has_max.then_some(intent.max_replicas),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_says_when_to_go_to_zero_states_no_minimum_above() {
+        let least = |replicas: &str| {
+            let text = format!("{{slo: {{ttft: 2s}}, replicas: {replicas}}}");
+            PolicyFile::parse(&text).unwrap().stated().min_replicas
+        };
+        assert_eq!(least("{scaleToZeroAfter: 15m}"), Some(0));
+        assert_eq!(least("{scaleToZeroAfter: 15m, min: 0}"), Some(0));
+        assert_eq!(least("{min: 2}"), Some(2));
+        assert_eq!(least("{max: 9}"), None);
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct WorkloadArguments {
     /// ttft=5s,itl=200ms,attainment=99% where it is not given.
     #[arg(long, value_name = "SLO", value_parser = slo)]
     slo: Option<Slo>,
-    /// Never fewer replicas; 1 where it is not given.
+    /// Never fewer replicas; 1 where neither it nor a policy says so.
     #[arg(long, value_name = "NUMBER")]
     min_replicas: Option<u32>,
     /// Never more replicas; 64 where it is not given.

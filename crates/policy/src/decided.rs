@@ -4,7 +4,7 @@ use rheostat_reading::Absent;
 
 use crate::evaluate_workload::workload_results;
 use crate::hpa::value_for;
-use crate::{Activity, Coverage, Evaluation, Input, MetricType, Outcome, PodResult, PodState, Step, Trigger};
+use crate::{Activity, Coverage, Evaluation, Input, MetricType, Outcome, PodResult, Step, Trigger};
 
 /// What a scaling policy has decided for a workload.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,18 +64,10 @@ pub fn evaluate_decided(
             parts: Vec::new(),
         })
         .collect();
-    let count = |wanted: PodState| {
-        u32::try_from(pods.iter().filter(|pod| pod.state == wanted).count()).unwrap_or(u32::MAX)
-    };
-    let (ready, asleep) = (count(PodState::Ready), count(PodState::Asleep));
-    let there = ready
-        .saturating_add(asleep)
-        .saturating_add(count(PodState::NotReady));
+    let coverage = Coverage::of(&pods, input.replicas);
     let coverage = Coverage {
-        known: decided.known.min(ready),
-        ready,
-        asleep,
-        total: input.replicas.max(there),
+        known: decided.known.min(coverage.ready),
+        ..coverage
     };
     let Decided { replicas, active, .. } = *decided;
     let mut steps = vec![Step::Decided { replicas }];

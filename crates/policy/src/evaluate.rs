@@ -3,8 +3,8 @@ use rheostat_expression::{Expression, Value};
 use crate::evaluate_workload::workload_results;
 use crate::pod::pod_result;
 use crate::{
-    Coverage, Evaluation, GuardStep, Hold, Input, Load, MetricType, PodResult, PodState, Source, Step,
-    Trigger, WorkloadResult,
+    Coverage, Evaluation, GuardStep, Hold, Input, Load, MetricType, PodResult, Source, Step, Trigger,
+    WorkloadResult,
 };
 
 /// Rounding that must not count as a difference.
@@ -22,17 +22,13 @@ pub fn evaluate(trigger: &Trigger, metric_type: MetricType, input: &Input<'_>) -
         .map(|pod| pod_result(trigger, input.now, pod))
         .collect();
     let workload = workload_results(trigger, input);
-    let count = |wanted: PodState| counted(pods.iter().filter(|pod| pod.state == wanted).count());
-    let (ready, asleep) = (count(PodState::Ready), count(PodState::Asleep));
+    let coverage = Coverage::of(&pods, input.replicas);
     let known = counted(
         pods.iter()
             .filter(|pod| matches!(pod.number, Some(Ok(_))))
             .count(),
     );
     let per_pod = trigger.looks_at_pods() && !matches!(trigger.load, Load::OverWorkload(_));
-    let there = ready
-        .saturating_add(asleep)
-        .saturating_add(count(PodState::NotReady));
     let mut work = Work {
         trigger,
         metric_type,
@@ -40,10 +36,8 @@ pub fn evaluate(trigger: &Trigger, metric_type: MetricType, input: &Input<'_>) -
         pods: &pods,
         workload: &workload,
         coverage: Coverage {
-            known: if per_pod { known } else { ready },
-            ready,
-            asleep,
-            total: input.replicas.max(there),
+            known: if per_pod { known } else { coverage.ready },
+            ..coverage
         },
         guard: None,
         steps: Vec::with_capacity(4),

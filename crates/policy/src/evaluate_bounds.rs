@@ -98,8 +98,31 @@ impl Work<'_> {
                 self.steps.push(Step::Hold(Hold::NoneReady));
                 self.trigger.target
             }
-            (MetricType::Value, ready) => demand / f64::from(ready),
+            (MetricType::Value, ready) => {
+                let value = demand / f64::from(ready);
+                // With those that drain, "within the tolerance" is a ratio of another size than this
+                // one: load that has doubled since four of eight were let go would change nothing.
+                let wanted = self.by_total(demand);
+                let stays = self.desired(value, DEFAULT_TOLERANCE) == self.input.replicas;
+                if self.coverage.draining > 0 && stays && wanted != self.input.replicas {
+                    self.bound_to(wanted)
+                } else {
+                    value
+                }
+            }
         }
+    }
+
+    /// What the HPA would make of the demand itself.
+    fn by_total(&self, demand: f64) -> u32 {
+        hpa_desired(
+            MetricType::AverageValue,
+            demand,
+            self.trigger.target,
+            self.input.replicas,
+            0,
+            DEFAULT_TOLERANCE,
+        )
     }
 
     /// The value whose ratio to the target is exactly 1.

@@ -4,6 +4,7 @@ use rheostat_engines::Engine;
 use rheostat_expression::Value;
 use rheostat_reading::{Absent, Observed, Quality, Timestamp};
 
+use crate::evaluate::counted;
 use crate::{Bounds, Claim, MetricType, PodState, Unseen};
 
 /// The number of one moment, and every step that led to it.
@@ -65,6 +66,8 @@ pub struct Coverage {
     pub ready: u32,
     /// Ready pods whose engine is asleep.
     pub asleep: u32,
+    /// Pods that are being deleted and are still ready.
+    pub draining: u32,
     /// Replicas that are there or due, without those that are being deleted.
     pub total: u32,
 }
@@ -89,10 +92,29 @@ impl Evaluation {
 }
 
 impl Coverage {
-    /// The pods that Kubernetes takes for ready, asleep or not: what the HPA multiplies by.
+    /// Of `pods`, all that serve being known.
+    pub(crate) fn of(pods: &[PodResult], replicas: u32) -> Self {
+        let count = |wanted: PodState| counted(pods.iter().filter(|pod| pod.state == wanted).count());
+        let (ready, asleep) = (count(PodState::Ready), count(PodState::Asleep));
+        let there = ready
+            .saturating_add(asleep)
+            .saturating_add(count(PodState::NotReady));
+        Self {
+            known: ready,
+            ready,
+            asleep,
+            draining: count(PodState::Draining),
+            total: replicas.max(there),
+        }
+    }
+
+    /// The pods that Kubernetes takes for ready, whether they are asleep or being deleted or not:
+    /// what the HPA multiplies by (`getReadyPodsCount`).
     #[must_use]
     pub const fn ready_for_hpa(&self) -> u32 {
-        self.ready.saturating_add(self.asleep)
+        self.ready
+            .saturating_add(self.asleep)
+            .saturating_add(self.draining)
     }
 }
 

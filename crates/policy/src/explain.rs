@@ -87,6 +87,12 @@ impl Explanation<'_> {
             (None, PodState::Ready) => writeln!(out, "ready")?,
             (None, PodState::Asleep) => writeln!(out, "its engine sleeps: it serves nobody")?,
             (None, PodState::NotReady) => writeln!(out, "not ready, adds nothing")?,
+            (None, PodState::Draining) => {
+                writeln!(
+                    out,
+                    "terminating, adds nothing; it is ready, so that the HPA counts it"
+                )?;
+            }
             (None, PodState::Terminating) => writeln!(out, "terminating, adds nothing")?,
         }
         pod.parts.iter().try_for_each(|part| self.part(out, part))?;

@@ -67,20 +67,25 @@ pub(crate) fn value_for(
         MetricType::Value if ready == 0 => (target, target),
         MetricType::Value => (total / f64::from(ready), target),
     };
-    // Fewer replicas, but so few less that the tolerance would hide it: a little less gives the
-    // same whole number of replicas.
+    // So near to no change that the tolerance would hide it: a little less gives the same whole number
+    // of replicas.
     let hidden = to_milli((unchanged * (1.0 - DEFAULT_TOLERANCE) - 0.001).min(exact));
-    let asks = |value: f64, tolerance: f64| {
-        hpa_desired(metric_type, value, target, replicas, ready, tolerance) == desired
-    };
+    let made =
+        |value: f64, tolerance: f64| hpa_desired(metric_type, value, target, replicas, ready, tolerance);
+    let asks = |value: f64, tolerance: f64| made(value, tolerance) == desired;
     let wanted = |value: f64| asks(value, DEFAULT_TOLERANCE) && asks(value, 0.0);
     // A division that rounds a whole number up by its last bit gives one replica more; a thousandth less
     // does not.
     let less = to_milli((exact - 0.001).max(0.0));
+    // More are ready than there should be while some drain: a part of the growth is better than none.
+    let stays = made(exact, DEFAULT_TOLERANCE) == replicas;
+    let grows = stays && (replicas + 1..desired).contains(&made(hidden, DEFAULT_TOLERANCE));
     let reachable = metric_type == MetricType::AverageValue || ready > 0;
-    if desired < replicas && reachable && !wanted(exact) && wanted(hidden) {
+    if !reachable || wanted(exact) {
+        to_milli(exact)
+    } else if wanted(hidden) || grows {
         hidden
-    } else if reachable && !wanted(exact) && (wanted(less) || !asks(exact, 0.0) && asks(less, 0.0)) {
+    } else if wanted(less) || !asks(exact, 0.0) && asks(less, 0.0) {
         less
     } else {
         to_milli(exact)

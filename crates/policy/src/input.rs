@@ -50,7 +50,10 @@ pub enum PodState {
     Asleep,
     /// Pending, starting, or not ready for another reason: capacity that may still come.
     NotReady,
-    /// Being deleted, ready or not: capacity that is going away.
+    /// Being deleted, but still running and ready, as one that drains its requests is: it brings no
+    /// load and no capacity, but the HPA counts it.
+    Draining,
+    /// Being deleted, and not ready any more.
     Terminating,
 }
 

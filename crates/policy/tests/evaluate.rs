@@ -36,7 +36,7 @@ fn active(outcome: Outcome) -> bool {
 
 fn desired(trigger: &Trigger, metric_type: MetricType, replicas: u32, pods: &[PodInput]) -> u32 {
     let evaluation = run(trigger, metric_type, replicas, pods);
-    let ready = evaluation.coverage.ready;
+    let ready = evaluation.coverage.ready_for_hpa();
     hpa_desired(
         metric_type,
         value(evaluation.outcome),
@@ -290,6 +290,59 @@ fn terminating_pods_add_nothing() {
     assert_eq!(evaluation.coverage.total, 1);
 }
 
+/// The HPA multiplies by all that are ready, and those that drain are for minutes.
+#[test]
+fn draining_pods_do_not_multiply_the_size() {
+    let sized = |trigger: &Trigger, replicas, load, draining_pods, tolerance| {
+        let mut pods = times(4, &busy(load));
+        pods.extend(times(draining_pods, &draining()));
+        let evaluation = run(trigger, MetricType::Value, replicas, &pods);
+        let counted = 4 + u32::try_from(draining_pods).unwrap();
+        let value = value(evaluation.outcome);
+        hpa_desired(
+            MetricType::Value,
+            value,
+            trigger.target(),
+            replicas,
+            counted,
+            tolerance,
+        )
+    };
+    let manual = |count: &str| {
+        trigger(&[
+            ("signal", "gpu.utilization"),
+            ("target", "80"),
+            ("schedule", &format!("count {count} from * * * * * to 0 0 1 1 *")),
+        ])
+    };
+    for tolerance in [0.0, 0.1] {
+        for draining_pods in [0, 1, 4, 20] {
+            let sized = |trigger: &Trigger, load| sized(trigger, 4, load, draining_pods, tolerance);
+            assert_eq!(
+                sized(&utilization(), 100.0),
+                5,
+                "{draining_pods} drain, {tolerance}"
+            );
+            assert_eq!(
+                sized(&utilization(), 40.0),
+                2,
+                "{draining_pods} drain, {tolerance}"
+            );
+            assert_eq!(sized(&manual("6"), 40.0), 6, "{draining_pods} drain, {tolerance}");
+        }
+        // Twice the load, on twice as many ready pods: a ratio of 1, and no change.
+        let double = trigger(&[("signal", "gpu.utilization"), ("target", "40")]);
+        assert_eq!(sized(&double, 4, 80.0, 4, tolerance), 8);
+        // What no ratio outside the tolerance makes, it makes in part: 16 from 4, with 16 ready.
+        let fourfold = trigger(&[("signal", "gpu.utilization"), ("target", "20")]);
+        assert_eq!(sized(&fourfold, 4, 80.0, 12, tolerance), 15);
+    }
+    let pods = [busy(50.0), draining()];
+    let evaluation = run(&utilization(), MetricType::AverageValue, 1, &pods);
+    assert_eq!(value(evaluation.outcome), 50.0);
+    assert_eq!((evaluation.coverage.total, evaluation.coverage.ready), (1, 1));
+}
+
 #[test]
 fn one_busy_pod_of_ten_keeps_the_workload_active() {
     let trigger = trigger(&[
@@ -429,6 +482,7 @@ fn any_pod() -> impl Strategy<Value = PodInput> {
         8 => proptest::collection::vec(any_observed(), 0..4).prop_map(ready),
         2 => Just(pending()),
         1 => Just(terminating()),
+        1 => Just(draining()),
         1 => Just(unseen()),
     ]
 }
@@ -579,7 +633,7 @@ proptest! {
     ) {
         let trigger = utilization();
         let replicas = u32::try_from(loads.len() + 1).unwrap();
-        for state in [PodState::NotReady, PodState::Terminating] {
+        for state in [PodState::NotReady, PodState::Draining, PodState::Terminating] {
             let outcome = |load: f64| {
                 let mut pods: Vec<_> = loads.iter().map(|load| busy(*load)).collect();
                 pods.push(PodInput { state, ..busy(load) });

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rheostat_cluster::{Pod, Workload};
+use rheostat_cluster::{Pod, PodPhase, Workload};
 use rheostat_fleet::{ClaimView, DeviceView, FleetView, NodeView, SourceState};
 use rheostat_policy::{Claim, DeviceInput, Needs, PodInput, PodState, Unseen};
 use rheostat_reading::{Absent, Observed, Quantity, Readings, Timestamp};
@@ -90,12 +90,12 @@ fn devices_held(pod: &Pod, fleet: &FleetView) -> Option<u32> {
 }
 
 fn state(pod: &Pod) -> PodState {
-    if pod.terminating {
-        PodState::Terminating
-    } else if pod.serves() {
-        PodState::Ready
-    } else {
-        PodState::NotReady
+    let ready = pod.phase == PodPhase::Running && pod.ready;
+    match (pod.terminating, ready) {
+        (false, true) => PodState::Ready,
+        (false, false) => PodState::NotReady,
+        (true, true) => PodState::Draining,
+        (true, false) => PodState::Terminating,
     }
 }
 
@@ -191,7 +191,6 @@ fn observed(claim: &ClaimView, device: &DeviceView, quantity: Quantity) -> Obser
 mod tests {
     use std::collections::BTreeMap;
 
-    use rheostat_cluster::PodPhase;
     use rheostat_fleet::Fleet;
     use rheostat_proto::agent;
     use rheostat_reading::Clock;
@@ -221,6 +220,21 @@ mod tests {
             ports: Vec::new(),
             annotations: BTreeMap::new(),
         }
+    }
+
+    /// The HPA counts it (`getReadyPodsCount`), for as long as it drains.
+    #[test]
+    fn a_pod_that_is_being_deleted_is_ready_until_it_is_not() {
+        let mut pod = starting(Some("node-1"));
+        let mut seen = |phase, ready, terminating| {
+            (pod.phase, pod.ready, pod.terminating) = (phase, ready, terminating);
+            state(&pod)
+        };
+        assert_eq!(seen(PodPhase::Running, true, false), PodState::Ready);
+        assert_eq!(seen(PodPhase::Running, true, true), PodState::Draining);
+        assert_eq!(seen(PodPhase::Running, false, true), PodState::Terminating);
+        assert_eq!(seen(PodPhase::Pending, false, true), PodState::Terminating);
+        assert_eq!(seen(PodPhase::Pending, false, false), PodState::NotReady);
     }
 
     #[test]

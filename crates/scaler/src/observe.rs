@@ -92,7 +92,7 @@ fn replica(
     let was_ready = first.is_some()
         || matches!((pod.unready_since, pod.started_at), (Some(unready), Some(started)) if unready > started);
     let stage = match input.state {
-        PodState::Terminating => Stage::Terminating,
+        PodState::Draining | PodState::Terminating => Stage::Terminating,
         PodState::Ready => Stage::Ready,
         PodState::Asleep => Stage::Asleep,
         PodState::NotReady if pod.node.is_none() => Stage::Pending,

@@ -117,6 +117,13 @@ pub(crate) fn terminating() -> PodInput {
     }
 }
 
+pub(crate) fn draining() -> PodInput {
+    PodInput {
+        state: PodState::Draining,
+        ..busy(100.0)
+    }
+}
+
 pub(crate) fn run(
     trigger: &Trigger,
     metric_type: MetricType,

@@ -38,7 +38,8 @@ pub fn hpa_desired(
         MetricType::AverageValue => value / (target * f64::from(replicas)),
         MetricType::Value => value / target,
     };
-    let within = (1.0 - ratio).abs() <= tolerance;
+    // As `Tolerances.isWithin` has it; the distance from 1 is not the same in the last bit.
+    let within = (1.0 - tolerance..=1.0 + tolerance).contains(&ratio);
     match metric_type {
         _ if replicas > 0 && within => replicas,
         MetricType::AverageValue => whole(value / target),
@@ -165,6 +166,8 @@ mod tests {
             "within tolerance"
         );
         assert_eq!(hpa_desired(AverageValue, 330.0, 80.0, 4, 4, 0.0), 5);
+        // Exactly at the edge.
+        assert_eq!(hpa_desired(AverageValue, 11.0, 1.0, 10, 10, 0.1), 10);
         assert_eq!(hpa_desired(Value, 80.0, 80.0, 8, 4, 0.0), 8);
         assert_eq!(hpa_desired(Value, 160.0, 80.0, 0, 0, 0.1), 2);
     }

@@ -188,6 +188,7 @@ impl Loop {
         let input = Input {
             now,
             replicas: u32::try_from(self.scale.spec_replicas).unwrap(),
+            status_replicas: u32::try_from(self.scale.status_replicas).unwrap(),
             pods: &pods,
             manual: None,
             outside: &[],

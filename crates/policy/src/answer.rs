@@ -4,6 +4,7 @@ use std::time::Duration;
 use rheostat_reading::Timestamp;
 
 use crate::evaluation::is_lasting;
+use crate::hpa::{to_milli, value_for};
 use crate::{Evaluation, MetricType, Outcome};
 
 /// What KEDA is told.
@@ -263,12 +264,18 @@ fn held_value(good: Good, evaluation: &Evaluation) -> f64 {
     }
 }
 
-/// The value of which the HPA makes as many replicas as there are.
+/// The value of which the HPA makes as many replicas as are asked for now.
 fn no_change(evaluation: &Evaluation) -> f64 {
-    crate::to_milli(match evaluation.metric_type {
-        MetricType::AverageValue => evaluation.target * f64::from(evaluation.replicas),
-        MetricType::Value => evaluation.target,
-    })
+    match evaluation.metric_type {
+        MetricType::AverageValue => value_for(
+            MetricType::AverageValue,
+            evaluation.replicas,
+            evaluation.target,
+            evaluation.replicas_for_hpa,
+            evaluation.coverage.ready_for_hpa(),
+        ),
+        MetricType::Value => to_milli(evaluation.target),
+    }
 }
 
 /// Whether somebody has to act: all that is missing is missing for a reason that stays.

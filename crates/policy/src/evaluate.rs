@@ -61,6 +61,7 @@ pub fn evaluate(trigger: &Trigger, metric_type: MetricType, input: &Input<'_>) -
         metric_type,
         target: trigger.target,
         replicas: input.replicas,
+        replicas_for_hpa: input.replicas_for_hpa(metric_type),
         steps: work.steps,
         load_values: work.load_values,
         activation_values: work.activation_values,

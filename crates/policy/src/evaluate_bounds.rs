@@ -83,7 +83,7 @@ impl Work<'_> {
             self.metric_type,
             replicas,
             self.trigger.target,
-            self.input.replicas,
+            self.input.replicas_for_hpa(self.metric_type),
             self.coverage.ready_for_hpa(),
         )
     }
@@ -125,10 +125,10 @@ impl Work<'_> {
         )
     }
 
-    /// The value whose ratio to the target is exactly 1.
+    /// The value of which the HPA makes what is asked for now, surge or not.
     fn unchanged(&self) -> f64 {
         match self.metric_type {
-            MetricType::AverageValue => self.trigger.target * f64::from(self.input.replicas),
+            MetricType::AverageValue => self.bound_to(self.input.replicas),
             MetricType::Value => self.trigger.target,
         }
     }
@@ -150,7 +150,7 @@ impl Work<'_> {
             self.metric_type,
             value,
             self.trigger.target,
-            self.input.replicas,
+            self.input.replicas_for_hpa(self.metric_type),
             self.coverage.ready_for_hpa(),
             tolerance,
         )

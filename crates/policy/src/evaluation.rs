@@ -24,6 +24,9 @@ pub struct Evaluation {
     pub target: f64,
     /// `spec.replicas` at that moment.
     pub replicas: u32,
+    /// The size that the HPA holds the value against: `status.replicas` under `AverageValue`,
+    /// `spec.replicas` under `Value`.
+    pub replicas_for_hpa: u32,
     /// Each pod, in the order of the input.
     pub pods: Vec<PodResult>,
     /// Each signal that has one number for the workload.

@@ -418,6 +418,7 @@ impl fmt::Display for Explanation<'_> {
             metric_type,
             target,
             replicas,
+            replicas_for_hpa,
             ..
         } = *self.evaluation;
         writeln!(
@@ -446,7 +447,7 @@ impl fmt::Display for Explanation<'_> {
                     metric_type,
                     value,
                     target,
-                    replicas,
+                    replicas_for_hpa,
                     coverage.ready_for_hpa(),
                     self.tolerance,
                 );
@@ -464,9 +465,12 @@ impl fmt::Display for Explanation<'_> {
                         )?;
                     }
                 }
+                if replicas_for_hpa != replicas {
+                    write!(out, ", and finds {replicas_for_hpa} replicas")?;
+                }
                 if desired == replicas && replicas > 0 {
                     let ratio = match metric_type {
-                        MetricType::AverageValue => value / (target * f64::from(replicas)),
+                        MetricType::AverageValue => value / (target * f64::from(replicas_for_hpa)),
                         MetricType::Value => value / target,
                     };
                     writeln!(

@@ -22,7 +22,8 @@ pub(crate) const GREATEST: f64 = 9.0e15;
 ///
 /// The formulas are those of Kubernetes' `pkg/controller/podautoscaler/replica_calculator.go`:
 /// `ceil(value / target)` for `AverageValue`, `ceil(value / target × ready)` for `Value`, and no
-/// change while the ratio lies within `tolerance` of 1. `target` must be positive.
+/// change while the ratio lies within `tolerance` of 1. `replicas` is the size that the ratio is taken
+/// of: `status.replicas` for `AverageValue`, `spec.replicas` for `Value`. `target` must be positive.
 #[must_use]
 pub fn hpa_desired(
     metric_type: MetricType,
@@ -51,9 +52,10 @@ pub fn hpa_desired(
 /// The value of which the HPA makes `desired` replicas, whether its tolerance is
 /// [`DEFAULT_TOLERANCE`] or 0.
 ///
-/// Out of reach, so that the size stays: a change by less than the tolerance, which the HPA does
-/// not see (growth from ten replicas on, shrinking from nineteen on, or by the ready ones under
-/// `Value`), and any change under `Value` while none is ready, since it multiplies by those.
+/// `replicas` as in [`hpa_desired`]. Out of reach, so that the HPA's size stays: a change by less than
+/// the tolerance, which it does not see (growth from ten replicas on, shrinking from nineteen on, or by
+/// the ready ones under `Value`; with a surge, staying is such a change, too), and any change under
+/// `Value` while none is ready, since it multiplies by those.
 pub(crate) fn value_for(
     metric_type: MetricType,
     desired: u32,

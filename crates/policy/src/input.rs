@@ -4,6 +4,8 @@ use std::time::Duration;
 use rheostat_engines::EngineReport;
 use rheostat_reading::{Observed, Readings, Timestamp};
 
+use crate::MetricType;
+
 /// What is known at one moment of the workload behind a trigger.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
@@ -11,6 +13,9 @@ pub struct Input<'a> {
     pub now: Timestamp,
     /// `spec.replicas` of the scale target; for a ScaledJob the number of its unfinished pods.
     pub replicas: u32,
+    /// `status.replicas` of the scale target: more than `replicas` in a rollout with a surge, fewer
+    /// where its controller may create no more.
+    pub status_replicas: u32,
     /// The pods of the scale target's selector, or of the ScaledJob's Jobs. Finished pods
     /// (Succeeded, Failed) are left out.
     pub pods: &'a [PodInput],
@@ -21,6 +26,18 @@ pub struct Input<'a> {
     /// its order, in [`Unit::Count`](rheostat_reading::Unit::Count). One that is missing counts
     /// as not asked for yet.
     pub outside: &'a [Observed],
+}
+
+impl Input<'_> {
+    /// The size that the HPA holds the value against, and leaves where the ratio is within its
+    /// tolerance: what is there under `AverageValue`, what is asked for under `Value`. From zero it is
+    /// KEDA that starts the workload.
+    pub(crate) const fn replicas_for_hpa(&self, metric_type: MetricType) -> u32 {
+        match metric_type {
+            MetricType::AverageValue if self.replicas > 0 => self.status_replicas,
+            MetricType::AverageValue | MetricType::Value => self.replicas,
+        }
+    }
 }
 
 /// One pod of the workload, the devices that it holds and what its engine says.

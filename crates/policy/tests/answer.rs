@@ -396,6 +396,7 @@ fn demand_at_zero_is_followed_by_believed_idleness() {
         let input = Input {
             now: at(second),
             replicas,
+            status_replicas: replicas,
             pods: &pods,
             manual: demand,
             outside: &[],

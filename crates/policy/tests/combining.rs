@@ -94,6 +94,7 @@ fn run_at(
     let input = Input {
         now,
         replicas,
+        status_replicas: replicas,
         pods,
         manual: None,
         outside,

@@ -384,6 +384,7 @@ fn a_person_can_rehearse_from_zero() {
             &Input {
                 now: now(),
                 replicas,
+                status_replicas: replicas,
                 pods,
                 manual: demand,
                 outside: &[],

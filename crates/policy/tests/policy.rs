@@ -38,6 +38,7 @@ fn input(replicas: u32, pods: &[PodInput]) -> Input<'_> {
     Input {
         now: Timestamp::from_unix_nanos(1_000_000_000),
         replicas,
+        status_replicas: replicas,
         pods,
         manual: None,
         outside: &[],

@@ -359,6 +359,7 @@ impl KnownTrigger {
         let input = Input {
             now,
             replicas: target.spec_replicas,
+            status_replicas: target.status_replicas,
             pods: &pods,
             manual,
             outside: &outside,

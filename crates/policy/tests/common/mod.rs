@@ -136,6 +136,7 @@ pub(crate) fn run(
         &Input {
             now: now(),
             replicas,
+            status_replicas: replicas,
             pods,
             manual: None,
             outside: &[],

@@ -417,7 +417,7 @@ fn hpa_wants(workload: &Workload, evaluation: &Evaluation, answer: &Answer) -> O
             evaluation.metric_type,
             value,
             evaluation.target,
-            target.status_replicas,
+            evaluation.replicas_for_hpa,
             evaluation.coverage.ready_for_hpa(),
             tolerance(workload, evaluation),
         )

@@ -431,7 +431,7 @@ fn tolerance(workload: &Workload, evaluation: &Evaluation) -> f64 {
         Outcome::AtZero | Outcome::Unknown => 0.0,
     };
     let rising = match evaluation.metric_type {
-        MetricType::AverageValue => value > evaluation.target * f64::from(evaluation.replicas),
+        MetricType::AverageValue => value > evaluation.target * f64::from(evaluation.replicas_for_hpa),
         MetricType::Value => value > evaluation.target,
     };
     let tolerances = &workload.tolerances;

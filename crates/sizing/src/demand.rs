@@ -30,9 +30,9 @@ pub(crate) struct Demand {
     /// Whether there was anything to do when pods were ready last; `None` where none was yet.
     #[serde(default)]
     worked: Option<bool>,
-    /// See [`Seen::lost`].
+    /// Seconds for which no pod has been ready, nor unready.
     #[serde(default)]
-    lost: bool,
+    replaced_for: f64,
     /// Seconds for which each pod has had more requests than it can do, in every look.
     #[serde(default)]
     queued: BTreeMap<Arc<str>, f64>,
@@ -64,10 +64,19 @@ pub(crate) struct Seen {
     pub(crate) at_most: Option<f64>,
     /// Places and KV tokens of a replica, the least that a pod tells.
     pub(crate) room: Room,
-    /// Whether no pod serves any more, and some worked when they did: what became of that nobody tells.
-    pub(crate) lost: bool,
+    /// Where no pod serves any more, and some worked when they did.
+    pub(crate) gone: Option<Gone>,
     /// GPUs' busy part, added up over the ready pods; `None` unless all the known ones tell.
     pub(crate) busy: Option<f64>,
+}
+
+/// Pods that worked, and are not ready any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Gone {
+    /// Some are still there: what becomes of what they have nobody tells.
+    Unready,
+    /// They are deleted, and what they had with them; others take their place, for so many seconds.
+    For(f64),
 }
 
 /// How long requests are taken to be before any has told: a page in, a paragraph out (the medians of the
@@ -92,6 +101,14 @@ const MOST_CHANGED: f64 = 4.0;
 const FRESH: Duration = Duration::from_secs(15);
 
 impl Demand {
+    /// What is still true when nothing was seen for a while.
+    pub(crate) fn after_a_gap(&self) -> Self {
+        Self {
+            worked: self.worked,
+            ..Self::default()
+        }
+    }
+
     /// Takes what is seen now, `seconds` after the step before.
     pub(crate) fn pass(&mut self, seen: &Observation, seconds: f64, objective: &Objective) -> Seen {
         let ready: Vec<&Replica> = seen.ready().collect();
@@ -127,8 +144,13 @@ impl Demand {
             .map(|(_, serving)| serving.waiting.map_or(0.0, |count| count.0))
             .sum();
         let outside = seen.queued_outside.count().map_or(0.0, |count| count.0);
-        let worked = in_flight > 0.0 || unread > 0 || busy(&ready).is_some_and(|busy| busy > IDLE);
-        let lost = self.lose(seen, ready.is_empty(), worked);
+        let works = in_flight > 0.0
+            || match objective {
+                // Whoever keeps GPUs busy need not be an engine.
+                Objective::Utilization(_) => busy(&ready).is_none_or(|busy| busy > IDLE),
+                Objective::Slo(_) | Objective::Concurrency(_) => unread > 0,
+            };
+        let gone = self.lose(seen, !ready.is_empty(), works, seconds);
         let finished = self.finished.pass(seen, &serving, seconds);
         self.learn_lengths(&serving);
         let rate = self.arrivals(seen, &serving, finished, seconds) * scale;
@@ -157,24 +179,34 @@ impl Demand {
                 sequences: least(&serving, |serving| serving.max_sequences.map(|count| count.0)),
                 kv_tokens: least(&serving, |serving| serving.kv_tokens.map(|count| count.0)),
             },
-            lost,
+            gone,
             busy: busy(&ready),
         }
     }
 
-    /// Whether pods were lost that worked, or may have: none is ready `now`, and those that were are not gone in peace.
-    /// It stays so until one is ready again, or none is to be there.
-    fn lose(&mut self, seen: &Observation, none_ready: bool, works: bool) -> bool {
-        if !none_ready {
-            (self.worked, self.lost) = (Some(works), false);
-        } else if seen.replicas == 0 {
-            (self.worked, self.lost) = (Some(false), false);
-        } else {
-            let served = |pod: &Replica| matches!(pod.stage, Stage::Unready | Stage::Terminating);
-            // Nobody knows of a fleet that was met like that whether it worked.
-            self.lost |= self.worked != Some(false) && seen.pods.iter().any(served);
+    /// What became of pods that worked when they were ready, where none is any more.
+    fn lose(&mut self, seen: &Observation, any_ready: bool, works: bool, seconds: f64) -> Option<Gone> {
+        let unready = || seen.pods.iter().filter(|pod| pod.stage == Stage::Unready);
+        if any_ready {
+            // Those that went before the last one count, too.
+            let had_some = |pod: &Replica| self.in_flight.get(&pod.name).is_some_and(|count| *count > 0.0);
+            self.worked = Some(works || unready().any(had_some));
         }
-        self.lost
+        let some_left = any_ready || unready().next().is_some();
+        self.replaced_for = if some_left {
+            0.0
+        } else {
+            self.replaced_for + seconds
+        };
+        if any_ready || seen.replicas == 0 || self.worked == Some(false) {
+            return None;
+        }
+        if some_left {
+            return Some(Gone::Unready);
+        }
+        // Nobody knows of a fleet that was met without any whether it worked.
+        let is_met = self.worked.is_some() || seen.pods.iter().any(|pod| pod.stage == Stage::Terminating);
+        is_met.then_some(Gone::For(self.replaced_for))
     }
 
     fn arrivals(
@@ -457,42 +489,62 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_was_in_flight_when_all_pods_became_unready_is_lost_and_not_none() {
-        let mut demand = Demand::default();
-        let mut look = |second: u64, stages: &[Stage], running: f64| {
-            let pods = stages.iter().enumerate().map(|(place, stage)| {
-                let mut pod = pod(&format!("pod-{place}"), running, running).0;
-                pod.stage = *stage;
-                let ready = *stage == Stage::Ready;
-                pod.serving = pod.serving.filter(|_| ready).map(|serving| Serving {
-                    running: Some(Count(running)),
-                    ..serving
-                });
-                pod
-            });
-            demand
-                .pass(&seen_at(second, pods.collect()), 5.0, &Objective::Slo(SLO))
-                .lost
-        };
+    fn what_was_in_flight_when_all_pods_became_unready_is_not_none() {
         use Stage::{Pending, Ready, Starting, Terminating, Unready};
-        assert!(!look(1000, &[Starting], 0.0), "from zero");
-        assert!(!look(1005, &[Ready], 40.0));
-        // A node is cut off; after five minutes its pods are to be deleted, and others wait for a node.
-        for second in [1010, 1015, 1300] {
-            assert!(look(second, &[Unready], 0.0), "for as long as it is so");
+        let told = |place: usize, stage: Stage, running: f64| {
+            let mut pod = pod(&format!("pod-{place}"), running, running).0;
+            pod.stage = stage;
+            pod.serving = pod.serving.filter(|_| stage == Ready).map(|serving| Serving {
+                running: Some(Count(running)),
+                ..serving
+            });
+            pod
+        };
+        let mut demand = Demand::default();
+        let mut look = |second: u64, pods: &[(Stage, f64)]| {
+            let pods = pods.iter().enumerate();
+            let pods = pods.map(|(place, (stage, running))| told(place, *stage, *running));
+            let seen = seen_at(second, pods.collect());
+            demand.pass(&seen, 5.0, &Objective::Slo(SLO)).gone
+        };
+        assert_eq!(look(1000, &[(Starting, 0.0)]), None, "from zero");
+        assert_eq!(look(1005, &[(Ready, 40.0), (Ready, 0.0)]), None);
+        // One node is cut off, then the other; after minutes the pods are deleted, and others wait for a node.
+        assert_eq!(look(1010, &[(Unready, 0.0), (Ready, 0.0)]), None);
+        for second in [1015, 1020, 1300] {
+            let gone = look(second, &[(Unready, 0.0), (Unready, 0.0)]);
+            assert_eq!(gone, Some(Gone::Unready), "for as long as it is so");
         }
-        assert!(look(1305, &[Terminating, Pending], 0.0));
-        assert!(look(5000, &[Pending], 0.0));
-        assert!(!look(5005, &[Ready], 0.0));
-        assert!(!look(5010, &[Unready], 0.0), "there was nothing to do");
-        let mut met = Demand::default();
-        let mut unready = pod("a", 0.0, 0.0).0;
-        (unready.stage, unready.serving) = (Unready, None);
-        let seen = seen_at(1000, vec![unready]);
-        assert!(
-            met.pass(&seen, 5.0, &Objective::Slo(SLO)).lost,
-            "a scaler that has just begun"
+        assert_eq!(
+            look(1305, &[(Terminating, 0.0), (Pending, 0.0)]),
+            Some(Gone::For(5.0))
         );
+        assert_eq!(look(1310, &[(Pending, 0.0)]), Some(Gone::For(10.0)));
+        assert_eq!(look(5005, &[(Ready, 0.0)]), None);
+        assert_eq!(look(5010, &[(Unready, 0.0)]), None, "there was nothing to do");
+        let met = |stage: Stage| {
+            let seen = seen_at(1000, vec![told(0, stage, 0.0)]);
+            Demand::default().pass(&seen, 5.0, &Objective::Slo(SLO)).gone
+        };
+        assert_eq!(met(Unready), Some(Gone::Unready), "a scaler that has just begun");
+        assert_eq!(met(Terminating), Some(Gone::For(5.0)));
+        assert_eq!(met(Pending), None);
+    }
+
+    #[test]
+    fn gpus_that_rest_without_an_engine_are_idle_also_when_their_pod_goes() {
+        let look = |busy: f64| {
+            let mut demand = Demand::default();
+            let mut pod = pod("a", 0.0, 0.0).0;
+            pod.serving = None;
+            pod.gpu_utilization = Some(rheostat_reading::Ratio(busy));
+            let objective = Objective::Utilization(rheostat_reading::Ratio(0.7));
+            demand.pass(&seen_at(1000, vec![pod.clone()]), 5.0, &objective);
+            (pod.stage, pod.gpu_utilization) = (Stage::Unready, None);
+            demand.pass(&seen_at(1005, vec![pod]), 5.0, &objective).gone
+        };
+        assert_eq!(look(0.0), None);
+        assert_eq!(look(0.5), Some(Gone::Unready));
     }
 
     #[test]

@@ -176,8 +176,10 @@ fn power(bounded: &mut Bounded, intent: &Intent, seen: &Observation, usual: &str
     let Some(Watts(most)) = intent.limits.power else {
         return;
     };
+    // What replicas usually run on counts, too: those that are added may get it again.
     let known = seen.pods.iter().map(|pod| pod.hardware.as_ref());
     let sheet = known
+        .chain([usual])
         .filter(|hardware| !hardware.is_empty())
         .map(|hardware| most_power(hardware, intent.replica.gpus).0)
         .reduce(f64::max)

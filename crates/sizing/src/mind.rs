@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{ReplicaCapacity, slo_of};
 use crate::decision::{Figures, StepKind};
-use crate::demand::{IDLE, Seen};
+use crate::demand::{Gone, IDLE, Seen};
 use crate::forecast::Forecast;
 use crate::intent::{Intent, Objective, Part};
 use crate::learned::Learned;
@@ -157,11 +157,15 @@ impl Mind {
             QueuedOutside::Unknown(reason) if seen.replicas + moment.asleep > 0 => Some(format!(
                 "what waits in front of the workload is not known: {reason}"
             )),
-            _ => found
-                .lost
+            _ => (found.gone == Some(Gone::Unready))
                 .then(|| "no pod is ready any more, and there was something to do when one was".to_owned()),
         };
-        if found.in_flight > 0.0 || found.rate > 0.0 || works || untold.is_some() {
+        // What was there is gone with its pods; those that take their place may be asked for as much.
+        let replaced = match found.gone {
+            Some(Gone::For(seconds)) => seconds < horizon.max(QUIET).as_secs_f64(),
+            Some(Gone::Unready) | None => false,
+        };
+        if found.in_flight > 0.0 || found.rate > 0.0 || works || untold.is_some() || replaced {
             self.busy = seen.now;
         }
         let Some(demand) = demand else {
@@ -220,11 +224,13 @@ impl Mind {
         }
         // Rules are held to what is kept anyway, or they would be blamed for what they had no part in; but for the
         // reserve, which is added to what they say, and for those that sleep.
-        let kept = intent.min_replicas.max(self.kept_while_young(seen, horizon));
-        let least = kept
-            .saturating_sub(intent.headroom)
-            .max(u32::from(intent.scale_to_zero_after.is_none()))
+        let last = u32::from(intent.scale_to_zero_after.is_none() && moment.asleep == 0);
+        let least = intent
+            .min_replicas
             .saturating_sub(moment.asleep)
+            .max(self.kept_while_young(seen, horizon))
+            .saturating_sub(intent.headroom)
+            .max(last)
             .min(intent.max_replicas);
         if !gap {
             let came = Came {
@@ -264,7 +270,7 @@ impl Mind {
             unknown: untold,
             steps: bounded.steps,
             figures,
-            partial: found.known < found.ready,
+            partial: found.known < found.ready || replaced,
         }
     }
 

@@ -107,7 +107,7 @@ impl Sizer {
             .map_or(STEP, |mind| seen.now.since(mind.stepped));
         let gap = elapsed > LONGEST_STEP;
         if gap {
-            self.demand = Demand::default();
+            self.demand = self.demand.after_a_gap();
         }
         // One that came early, for who waits at zero or by a clock, counts as a whole: means count looks, and what came
         // in a moment would be taken for what comes all the time.
@@ -172,7 +172,7 @@ impl Sizer {
             });
         } else if wanted.partial {
             bounded.at_least(seen.replicas, StepKind::Evidence, || {
-                "some pods are not known: nothing is taken away".to_owned()
+                "some pods are not known, or have just been replaced: nothing is taken away".to_owned()
             });
         }
         let overdue = self.cold_start.overdue(intent.cold_start, seen).count();

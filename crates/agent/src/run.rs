@@ -242,6 +242,8 @@ async fn serve_streams(
     let router = grpc_server()
         .add_service(AgentServer::new(service).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(health);
+    // Whoever asks at once is told how it is, and not that there is no such service.
+    tell_health(&reporter, &liveness).await;
     tokio::select! {
         served = serve_grpc(grpc, router, stop.cancelled_owned()) => served.map_err(AgentError::Serve),
         () = report_health(reporter, liveness) => Ok(()),
@@ -253,13 +255,17 @@ async fn report_health(reporter: HealthReporter, liveness: Liveness) {
     let mut ticks = tokio::time::interval(HEALTH_PERIOD);
     loop {
         ticks.tick().await;
-        let status = match liveness.check() {
-            Ok(()) => tonic_health::ServingStatus::Serving,
-            Err(_) => tonic_health::ServingStatus::NotServing,
-        };
-        reporter.set_service_status("", status).await;
-        reporter
-            .set_service_status("rheostat.agent.v1.Agent", status)
-            .await;
+        tell_health(&reporter, &liveness).await;
     }
+}
+
+async fn tell_health(reporter: &HealthReporter, liveness: &Liveness) {
+    let status = match liveness.check() {
+        Ok(()) => tonic_health::ServingStatus::Serving,
+        Err(_) => tonic_health::ServingStatus::NotServing,
+    };
+    reporter.set_service_status("", status).await;
+    reporter
+        .set_service_status("rheostat.agent.v1.Agent", status)
+        .await;
 }

@@ -177,6 +177,10 @@ impl Scaler {
             shutdown.clone(),
         );
         let (reporter, health) = tonic_health::server::health_reporter();
+        // Whoever asks at once is told that it is not ready, and not that there is no such service.
+        reporter
+            .set_not_serving::<ExternalScalerServer<KedaService>>()
+            .await;
         tasks.spawn(report_health(Arc::clone(&state), reporter, shutdown.clone()));
         let router = grpc_server()
             .max_connection_age(CONNECTION_AGE)

@@ -136,11 +136,12 @@ impl World {
         self.workloads[workload].replicas = replicas;
     }
 
-    /// The GPU of one of the workload's ready pods, the youngest, falls off the bus.
+    /// The GPU of one of the workload's ready pods, the oldest, falls off the bus: the youngest would be the first to go
+    /// where the workload shrinks in that very moment, and nobody would see the loss.
     pub(crate) fn lose_gpu(&mut self, workload: usize) -> Option<GpuIndex> {
         let now = self.now;
         let ready = self.workloads[workload].pods.iter_mut().filter(|pod| pod.works());
-        let pod = ready.max_by(|a, b| a.created_at.total_cmp(&b.created_at))?;
+        let pod = ready.min_by(|a, b| a.created_at.total_cmp(&b.created_at))?;
         let (gpu, Stage::Ready { since: ready_since }) = (pod.gpu?, pod.stage) else {
             return None;
         };

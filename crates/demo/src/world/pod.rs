@@ -104,8 +104,8 @@ impl Pod {
         let rank = match self.stage {
             Stage::Pending => 0,
             Stage::Starting { .. } => 1,
-            Stage::Broken { .. } => 2,
-            Stage::Ready { .. } => 3,
+            Stage::Broken { ready: false, .. } => 2,
+            Stage::Broken { ready: true, .. } | Stage::Ready { .. } => 3,
             Stage::Terminating { .. } => 4,
         };
         (rank, -self.created_at)

@@ -25,12 +25,6 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// What replicas can do, by hardware.
-    #[must_use]
-    pub const fn capacity(&self) -> &Capacity {
-        &self.capacity
-    }
-
     /// How long starts take, by hardware and stage.
     #[must_use]
     pub const fn cold_start(&self) -> &ColdStart {

@@ -186,11 +186,12 @@ fn power(bounded: &mut Bounded, intent: &Intent, seen: &Observation, usual: &str
         .unwrap_or_else(|| most_power(usual, intent.replica.gpus).0);
     // A replica can draw as much as the hungriest that works hard; as long as none does, as its data sheet allows: one
     // that rests draws a seventh of it.
-    let drawn = |pod: &Replica| Some((pod.power?.0, pod.gpu_utilization.map_or(0.0, |ratio| ratio.0)));
-    let told: Vec<(f64, f64)> = seen.ready().filter_map(drawn).collect();
+    let works_hard = |pod: &Replica| pod.gpu_utilization.is_some_and(|busy| busy.0 >= WORKS_HARD);
+    let drawn = |pod: &Replica| Some((pod.power?.0, works_hard(pod)));
+    let told: Vec<(f64, bool)> = seen.ready().filter_map(drawn).collect();
     let hardest = told
         .iter()
-        .filter(|(_, busy)| *busy >= WORKS_HARD)
+        .filter(|(_, works_hard)| *works_hard)
         .map(|(watts, _)| *watts)
         .fold(0.0, f64::max);
     let each = if hardest > 0.0 {

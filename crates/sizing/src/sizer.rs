@@ -88,18 +88,6 @@ impl Sizer {
         }
     }
 
-    /// What replicas can do, by hardware.
-    #[must_use]
-    pub const fn capacity(&self) -> &Capacity {
-        &self.capacity
-    }
-
-    /// How long starts take, by hardware and stage.
-    #[must_use]
-    pub const fn cold_start(&self) -> &ColdStart {
-        &self.cold_start
-    }
-
     fn step(&mut self, intent: &Intent, seen: &Observation, asleep: u32) {
         let elapsed = self
             .mind

@@ -219,13 +219,18 @@ impl Case {
 
     /// Waits until a Deployment asks for `count` replicas and all of them are ready.
     pub(crate) async fn runs(&self, deployment: &str, count: i32) -> Result<()> {
+        self.runs_after(Duration::ZERO, deployment, count).await
+    }
+
+    /// The same, where that cannot be before some time has passed.
+    pub(crate) async fn runs_after(&self, earliest: Duration, deployment: &str, count: i32) -> Result<()> {
         let what = format!("{} / {deployment} to run {count} replicas", self.namespace);
         let all = Replicas {
             wanted: count,
             existing: count,
             ready: count,
         };
-        eventually(&what, PATIENCE, async || {
+        eventually(&what, earliest + PATIENCE, async || {
             let replicas = self.replicas(deployment).await?;
             Ok(Seen::when(replicas == all, replicas))
         })

@@ -17,11 +17,18 @@ const NAME: &str = "chat";
 /// Requests that each replica is to have at once.
 const EACH: usize = 20;
 
+/// No more replicas than this. The engines have more requests than so many are to have, so that none is taken away, and
+/// no request lost with its engine, before the outage.
+const MOST: u8 = 8;
+
+/// What had a request within so long, or might have had one, is active to a policy.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Longer than an answer of Prometheus counts here, the policy's idle time, KEDA's cooldown, and many syncs of the HPA.
 const OUTAGE: Duration = Duration::from_secs(25);
 
 /// While nobody waits nothing runs. Many requests come at once: more than one replica is asked for before the first one
-/// serves. They are passed on to engines, and the replicas are as many as carry them. When the requests have ended while
+/// serves. They are passed on to engines, and the replicas are as many as may be. When the requests have ended while
 /// nobody can tell whether more wait, the replicas stay; once it is known that none do, nothing runs.
 pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
     define(&case).await?;
@@ -43,7 +50,7 @@ pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
     let spec = json!({
         "concurrency": EACH,
         "coldStart": "10s",
-        "replicas": {"min": 0, "max": 8, "scaleToZeroAfter": "10s"},
+        "replicas": {"min": 0, "max": MOST, "scaleToZeroAfter": "10s"},
     });
     Policy::apply(&case, NAME, &spec).await?;
     let proof = async {
@@ -77,17 +84,12 @@ pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
             Ok(Seen::when(engines > 0, engines))
         })
         .await?;
-        serving.engines.keep_under_way(NAME, 3 * EACH).await?;
+        serving
+            .engines
+            .keep_under_way(NAME, usize::from(MOST + 1) * EACH)
+            .await?;
         gateway.hold(0);
-        eventually(
-            "enough replicas for what the engines have",
-            PATIENCE,
-            async || {
-                let replicas = case.replicas(NAME).await?;
-                Ok(Seen::when(replicas.wanted >= 3 && replicas.ready >= 3, replicas))
-            },
-        )
-        .await?;
+        case.runs(NAME, MOST.into()).await?;
 
         server.kill().await?;
         serving
@@ -104,7 +106,7 @@ pub(crate) async fn from_zero_by_what_waits(case: Case) -> Result<()> {
         })
         .await?;
         server.start_again().await?;
-        case.runs(NAME, 0).await?;
+        case.runs_after(QUIET, NAME, 0).await?;
         let results = serving.engines.results(NAME)?;
         ensure!(
             results.lost == 0 && results.answered > 0,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Case, Cluster};
 use crate::process::tail;
+use crate::wait::closest;
 
 /// The longest that a test may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -51,6 +52,9 @@ pub(crate) async fn run(cluster: &Arc<Cluster>, tests: Vec<Test>, filters: &[Str
     if let Err(error) = cluster.control_plane.still_runs() {
         println!("the control plane did not last: {error:#}");
         failed += 1;
+    }
+    for waited in closest(5) {
+        println!("waited {waited}");
     }
     println!("{passed} passed, {failed} failed");
     failed == 0 && passed > 0

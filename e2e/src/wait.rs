@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 const PAUSE: Duration = Duration::from_millis(50);
@@ -29,6 +30,39 @@ impl Seen<()> {
     }
 }
 
+/// How long a wait took that ended well.
+#[derive(Clone, Debug)]
+pub(crate) struct Waited {
+    what: String,
+    took: Duration,
+    deadline: Duration,
+}
+
+/// Those of this run.
+static WAITED: Mutex<Vec<Waited>> = Mutex::new(Vec::new());
+
+/// The waits that used up most of their time: the next to fail where a machine is slower.
+pub(crate) fn closest(count: usize) -> Vec<Waited> {
+    let mut waited = WAITED.lock().clone();
+    waited.sort_by(|a, b| b.part().total_cmp(&a.part()));
+    waited.truncate(count);
+    waited
+}
+
+impl Waited {
+    /// Of its deadline.
+    fn part(&self) -> f64 {
+        self.took.as_secs_f64() / self.deadline.as_secs_f64()
+    }
+}
+
+impl std::fmt::Display for Waited {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (took, deadline) = (self.took.as_secs_f64(), self.deadline.as_secs_f64());
+        write!(out, "{took:.1} of {deadline:.0} s for {}", self.what)
+    }
+}
+
 /// Probes until the condition holds. An error of the probe counts as "not yet" and is told when
 /// the deadline passes.
 pub(crate) async fn eventually<T>(
@@ -39,7 +73,14 @@ pub(crate) async fn eventually<T>(
     let start = Instant::now();
     loop {
         let seen = match tokio::time::timeout(deadline, probe()).await {
-            Ok(Ok(Seen::Yes(value))) => return Ok(value),
+            Ok(Ok(Seen::Yes(value))) => {
+                WAITED.lock().push(Waited {
+                    what: what.to_owned(),
+                    took: start.elapsed(),
+                    deadline,
+                });
+                return Ok(value);
+            }
             Ok(Ok(Seen::Never(error))) => return Err(error).with_context(|| format!("waiting for {what}")),
             Ok(Ok(Seen::NotYet(seen))) => anyhow::anyhow!("last seen: {seen}"),
             Ok(Err(error)) => error.context("the last look failed"),

@@ -22,7 +22,8 @@ impl Expression {
     /// name that it does not use.
     ///
     /// Cautious: `Unknown` where it is not certain. Values are taken to be at least 0, as counts,
-    /// ratios, bytes and the like are, except temperatures.
+    /// ratios, bytes and the like are, except temperatures; none to be beyond 1e30, and nothing that is
+    /// divided by within 1e-30 of zero without being zero.
     #[must_use]
     pub fn direction(&self, name: &str) -> Direction {
         let place = self.names.place(name);
@@ -42,6 +43,7 @@ impl Expression {
                     } else {
                         Direction::Constant
                     },
+                    steady: true,
                 },
                 _ => shape(node, &operands),
             };
@@ -96,10 +98,13 @@ impl Expression {
 
     fn range(&self, place: usize) -> Range {
         match self.names.declared(place).map(|declared| declared.unit) {
-            None | Some(Unit::Celsius) => Range::ANY,
+            None | Some(Unit::Celsius) => Range {
+                low: -GREATEST,
+                high: GREATEST,
+            },
             Some(_) => Range {
                 low: 0.0,
-                high: f64::INFINITY,
+                high: GREATEST,
             },
         }
     }
@@ -118,11 +123,18 @@ impl Additive {
     }
 }
 
+/// No reading is as large, in whatever unit, and nothing that is divided by as small, but for zero. What stays finite
+/// for this much cannot overflow.
+const GREATEST: f64 = 1e30;
+
 /// What is known of a part before any value is: its range and its direction in one name.
 #[derive(Clone, Copy)]
 struct Shape {
     range: Range,
     direction: Direction,
+    /// Whether the part is known does not hang on the value of the name, as it does where that could be
+    /// divided by and be zero.
+    steady: bool,
 }
 
 /// The least and greatest number that a part can be.
@@ -136,6 +148,7 @@ fn at(shapes: &[Shape], id: Id) -> Shape {
     let unknown = Shape {
         range: Range::ANY,
         direction: Direction::Unknown,
+        steady: false,
     };
     shapes.get(id.index()).copied().unwrap_or(unknown)
 }
@@ -152,7 +165,35 @@ fn shape(node: Node, operands: &[Shape]) -> Shape {
         (Node::Call(function, _), operands) => call(function, operands),
         _ => (Range::ANY, Direction::Unknown),
     };
-    Shape { range, direction }
+    Shape {
+        range,
+        direction,
+        steady: direction == Direction::Constant || is_steady(node, operands, range),
+    }
+}
+
+/// Whether a part that moves with the name is known or not whatever its value.
+fn is_steady(node: Node, operands: &[Shape], range: Range) -> bool {
+    let all = operands.iter().all(|operand| operand.steady);
+    match (node, operands) {
+        (
+            Node::Binary(Binary::Add | Binary::Subtract | Binary::Multiply, ..)
+            | Node::Call(Function::Sum, _),
+            _,
+        ) => all && range.is_finite(),
+        (Node::Binary(Binary::Divide, ..), [_, divisor]) => {
+            let same = divisor.direction == Direction::Constant || divisor.range.is_without_zero();
+            all && same && range.is_finite()
+        }
+        (Node::Call(Function::Clamp, _), [_, low, high]) => {
+            let same = low.direction.and(high.direction) == Direction::Constant;
+            all && (same || low.range.high <= high.range.low)
+        }
+        // Which side or branch is needed turns with the value, and one may be known and the other not.
+        (Node::Binary(Binary::And | Binary::Or, ..), _) => false,
+        (Node::Call(Function::If, _), [condition, ..]) => all && condition.direction == Direction::Constant,
+        _ => all,
+    }
 }
 
 fn binary(operator: Binary, left: Shape, right: Shape) -> (Range, Direction) {
@@ -160,7 +201,9 @@ fn binary(operator: Binary, left: Shape, right: Shape) -> (Range, Direction) {
     let against = left.direction.and(right.direction.flipped());
     let (a, b) = (left.range, right.range);
     match operator {
-        Binary::OrElse => (a.hull(b), along),
+        Binary::OrElse if left.steady => (a.hull(b), along),
+        // It may come and go, and the other in its place.
+        Binary::OrElse => (a.hull(b), Direction::Unknown),
         Binary::And | Binary::Or => (Range::ANY, along),
         Binary::Greater | Binary::GreaterOrEqual => (Range::ANY, against),
         Binary::Less | Binary::LessOrEqual => (Range::ANY, against.flipped()),
@@ -228,8 +271,7 @@ fn call(function: Function, operands: &[Shape]) -> (Range, Direction) {
             then.range.hull(otherwise.range),
             branches(condition.direction, *then, *otherwise),
         ),
-        // Whether a value is known does not depend on what it is.
-        (Function::Known, _) => (Range::ANY, Direction::Constant),
+        (Function::Known, [x]) if x.steady => (Range::ANY, Direction::Constant),
         _ => (Range::ANY, Direction::Unknown),
     }
 }
@@ -311,6 +353,14 @@ impl Range {
         Self::new(self.low.min(other.low), self.high.max(other.high))
     }
 
+    const fn is_finite(self) -> bool {
+        self.low.is_finite() && self.high.is_finite()
+    }
+
+    fn is_without_zero(self) -> bool {
+        self.low > 0.0 || self.high < 0.0
+    }
+
     fn crosses_zero(self) -> bool {
         self.low < 0.0 && self.high > 0.0
     }
@@ -333,13 +383,13 @@ impl Range {
     /// One divided by it; by zero there is no result.
     fn inverse(self) -> Self {
         if self.crosses_zero() {
-            return Self::ANY;
+            return Self::new(-GREATEST, GREATEST);
         }
         let (low, high) = if self.high <= 0.0 {
-            // From below, 1/0 is minus infinity.
+            // Near zero, and below it.
             (
                 if self.high == 0.0 {
-                    f64::NEG_INFINITY
+                    -GREATEST
                 } else {
                     1.0 / self.high
                 },
@@ -348,11 +398,7 @@ impl Range {
         } else {
             (
                 1.0 / self.high,
-                if self.low == 0.0 {
-                    f64::INFINITY
-                } else {
-                    1.0 / self.low
-                },
+                if self.low == 0.0 { GREATEST } else { 1.0 / self.low },
             )
         };
         Self::new(low, high)

@@ -56,9 +56,9 @@ fn all_values() -> impl Strategy<Value = Vec<Value>> {
     prop::collection::vec(value(), common::NAMES.len())
 }
 
-/// Ordinary values: known, finite, at least zero.
+/// Ordinary values: known, finite, at least zero, and often that.
 fn plain_values() -> impl Strategy<Value = Vec<f64>> {
-    prop::collection::vec(prop_oneof![0.0..2.0, 0.0..100.0], common::NAMES.len())
+    prop::collection::vec(prop_oneof![0.0..2.0, 0.0..100.0, Just(0.0)], common::NAMES.len())
 }
 
 fn number_of(expression: &Expression, numbers: &[f64]) -> Option<f64> {

@@ -337,7 +337,12 @@ impl Mind {
             )
         });
         backlog(&mut bounded, seen, found, replica, horizon, self.forecast.felt());
-        consolidate(&mut bounded, there, seen, found, self.forecast.needed());
+        let now = match intent.objective {
+            // A rate is never that of one moment: what comes in bursts need not be served as fast as it comes.
+            Objective::Slo(_) => 0.0,
+            Objective::Concurrency(_) | Objective::Utilization(_) => demand,
+        };
+        consolidate(&mut bounded, there, seen, found, (self.forecast.needed(), now));
         if let (Some(role), Some(partner)) = (&intent.role, seen.partner)
             && let Some(ratio) = role.prefill_per_decode
         {

@@ -91,11 +91,21 @@ pub(crate) fn hold_without_pods(bounded: &mut Bounded, seen: &Observation, asked
     }
 }
 
-/// Whether fewer replicas than are `there` for the load would still do.
-pub(crate) fn consolidate(bounded: &mut Bounded, there: u32, seen: &Observation, found: &Seen, lately: f64) {
+/// Whether fewer replicas than are `there` for the load would still do, of which there was so much `lately` and is so
+/// much `now`.
+pub(crate) fn consolidate(
+    bounded: &mut Bounded,
+    there: u32,
+    seen: &Observation,
+    found: &Seen,
+    (lately, now): (f64, f64),
+) {
     if bounded.replicas >= there {
         return;
     }
+    bounded.at_least(whole(now - 1e-9).min(there), StepKind::Consolidation, || {
+        format!("there is work for {now:.2} now: fewer would have more to do than they should")
+    });
     let needed = whole(lately - 1e-9);
     bounded.at_least(needed.min(there), StepKind::Consolidation, || {
         format!("{lately:.2} were needed within the time of a start: fewer than {needed} would not do")

@@ -74,6 +74,37 @@ fn a_cap_on_concurrency_settles() {
     );
 }
 
+/// Whatever has been usual, what is under way now is too much for fewer: bursts out of nothing, long after which the
+/// mean of the last minute is still small.
+#[test]
+fn under_a_cap_nothing_is_taken_away_that_is_needed_now() {
+    let each = 20.0;
+    let wanted = Intent {
+        objective: Objective::Concurrency(each),
+        min_replicas: 0,
+        max_replicas: 8,
+        scale_to_zero_after: Some(Duration::from_secs(60)),
+        ..intent()
+    };
+    let mut world = World::new(wanted, 0);
+    world.cold_start = Some(Duration::from_secs(5));
+    let mut shrunk = 0;
+    for step in 0..2 * HOUR {
+        let before = world.replicas;
+        let burst = step % 60 < 8;
+        let decision = world.step(if burst { 8.0 * capacity() } else { 0.0 });
+        let in_flight = decision.figures.in_flight.unwrap().0;
+        let needed = f64::from(before).min(in_flight / each);
+        assert!(
+            f64::from(decision.replicas) >= needed,
+            "at {step}: {} of {before} for {in_flight}",
+            decision.replicas
+        );
+        shrunk += u32::from(world.replicas < before);
+    }
+    assert!(shrunk > 0, "it does shrink");
+}
+
 #[test]
 fn steady_noise_does_not_make_it_go_to_and_fro() {
     for seed in 1..=4 {

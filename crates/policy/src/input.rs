@@ -11,7 +11,8 @@ use crate::MetricType;
 pub struct Input<'a> {
     /// The moment that readings are aged against.
     pub now: Timestamp,
-    /// `spec.replicas` of the scale target; for a ScaledJob the number of its unfinished pods.
+    /// Replicas that are asked for: `spec.replicas` of the scale target, but for what the HPA has made of a rollout's
+    /// surge; for a ScaledJob the number of its unfinished pods.
     pub replicas: u32,
     /// `status.replicas` of the scale target: more than `replicas` in a rollout with a surge, fewer
     /// where its controller may create no more.

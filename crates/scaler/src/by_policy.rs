@@ -54,7 +54,7 @@ pub(crate) struct Rules<'a> {
 pub(crate) struct Scene<'a> {
     pub(crate) now: Timestamp,
     pub(crate) workload: &'a Workload,
-    /// `spec.replicas` of the scale target.
+    /// Replicas that are asked for.
     pub(crate) replicas: u32,
     pub(crate) pods: &'a [PodInput],
     /// Requests that wait in front of it.

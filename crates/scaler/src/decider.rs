@@ -47,7 +47,7 @@ pub(crate) struct Last {
     pub(crate) pods: Arc<[SeenPod]>,
     /// The replica count that the decision before came to, where there was one.
     pub(crate) before: Option<u32>,
-    /// `spec.replicas` of the scale target.
+    /// Replicas that are asked for.
     pub(crate) replicas: u32,
     schedule: Schedule,
     allotment: Option<u32>,
@@ -57,7 +57,7 @@ pub(crate) struct Last {
 pub(crate) struct Look<'a> {
     pub(crate) now: Timestamp,
     pub(crate) workload: &'a Workload,
-    /// `spec.replicas` of the scale target.
+    /// Replicas that are asked for.
     pub(crate) replicas: u32,
     pub(crate) pods: &'a [PodInput],
     /// Requests that wait in front of the workload.

@@ -9,12 +9,13 @@ use rheostat_cluster::{
 use rheostat_decisions::DecisionLog;
 use rheostat_fleet::FleetView;
 use rheostat_policy::{
-    Answer, ErrorKind, Evaluation, Input, MANUAL_DEMAND_ANNOTATION, Memory, MetricType, Parsed, Trigger,
-    TriggerError, evaluate, evaluate_decided, parse_manual_demand,
+    Answer, DEFAULT_TOLERANCE, ErrorKind, Evaluation, Input, MANUAL_DEMAND_ANNOTATION, Memory, MetricType,
+    Parsed, Trigger, TriggerError, evaluate, evaluate_decided, hpa_desired, parse_manual_demand,
 };
 use rheostat_reading::Timestamp;
 use rheostat_steward::{Leadership, PolicyReport};
 
+use crate::asked_for::AskedFor;
 use crate::by_policy::{ByPolicy, Rules, Scene};
 use crate::following::Unsigned;
 use crate::inquiries::{Findings, Wishes};
@@ -42,6 +43,7 @@ struct Known {
     workload: Option<Arc<Workload>>,
     triggers: Vec<KnownTrigger>,
     by_policy: ByPolicy,
+    asked_for: AskedFor,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,8 @@ struct KnownTrigger {
     memory: Memory,
     /// `None` where nothing has to be found out for it.
     plan: Option<Plan>,
+    /// The replicas that its last answer makes where nothing is within the HPA's tolerance; `None` where it makes none.
+    makes: Option<u32>,
 }
 
 /// What the scaler knows at one moment, before it is evaluated.
@@ -163,6 +167,7 @@ impl Evaluator {
             .unwrap_or_else(|| (workload.id.clone(), Known::default()));
         known.follow(workload);
         known.by_policy.begin();
+        let asked_for = known.asked_for(workload);
         let mut panics = 0;
         let wishes = &mut self.wishes;
         let rules = Rules {
@@ -177,7 +182,7 @@ impl Evaluator {
             .map(|trigger| {
                 catch_unwind(AssertUnwindSafe(|| {
                     trigger.plan(workload, sources.findings, wishes);
-                    trigger.evaluate(now, workload, sources, by_policy, &rules)
+                    trigger.evaluate(now, workload, asked_for, sources, by_policy, &rules)
                 }))
                 .unwrap_or_else(|_| {
                     panics += 1;
@@ -215,6 +220,7 @@ impl Known {
         if before.is_some_and(|before| before.uid != workload.uid) {
             self.triggers.clear();
             self.by_policy = ByPolicy::default();
+            self.asked_for = AskedFor::default();
         }
         let unchanged = self.triggers.len() == workload.triggers.len()
             && self
@@ -249,6 +255,7 @@ impl Known {
                     parsed,
                     memory,
                     plan: None,
+                    makes: None,
                 }
             })
             .collect();
@@ -258,6 +265,17 @@ impl Known {
         });
         self.by_policy.follow(named.collect());
     }
+
+    /// The replicas that are asked for, where it is known what is scaled.
+    fn asked_for(&mut self, workload: &Workload) -> u32 {
+        let Ok(target) = &workload.target else {
+            return 0;
+        };
+        let answered = self.triggers.iter().filter_map(|trigger| trigger.makes).max();
+        let tolerance = workload.tolerances.scale_down.unwrap_or(DEFAULT_TOLERANCE);
+        self.asked_for
+            .look(target.spec_replicas, target.status_replicas, answered, tolerance)
+    }
 }
 
 impl KnownTrigger {
@@ -265,14 +283,17 @@ impl KnownTrigger {
         &mut self,
         now: Timestamp,
         workload: &Arc<Workload>,
+        asked_for: u32,
         sources: &Sources<'_>,
         by_policy: &mut ByPolicy,
         rules: &Rules<'_>,
     ) -> TriggerState {
         let parsed = Arc::clone(&self.parsed);
         let index = self.definition.index;
-        match self.answer(now, workload, sources, by_policy, rules) {
+        self.makes = None;
+        match self.answer(now, workload, asked_for, sources, by_policy, rules) {
             Ok((evaluation, answer)) => {
+                self.makes = makes(&evaluation, &answer);
                 let at_zero = evaluation.replicas == 0;
                 let policy = parsed
                     .as_ref()
@@ -318,6 +339,7 @@ impl KnownTrigger {
         &mut self,
         now: Timestamp,
         workload: &Workload,
+        asked_for: u32,
         sources: &Sources<'_>,
         by_policy: &mut ByPolicy,
         rules: &Rules<'_>,
@@ -356,9 +378,14 @@ impl KnownTrigger {
         if trigger.policy().is_some() {
             observe::mark_asleep(&mut pods, trigger.needs(), now);
         }
+        let replicas = match metric_type {
+            MetricType::AverageValue => asked_for,
+            // The HPA holds a `Value` against what is in `spec`, and takes nothing else for the size.
+            MetricType::Value => target.spec_replicas,
+        };
         let input = Input {
             now,
-            replicas: target.spec_replicas,
+            replicas,
             status_replicas: target.status_replicas,
             pods: &pods,
             manual,
@@ -368,7 +395,7 @@ impl KnownTrigger {
             let scene = Scene {
                 now,
                 workload,
-                replicas: target.spec_replicas,
+                replicas,
                 pods: &pods,
                 queued_outside: observe::queued_outside(trigger, &input),
                 needs: trigger.needs(),
@@ -391,6 +418,13 @@ impl KnownTrigger {
         }
         Ok((evaluation, answer))
     }
+}
+
+/// The replicas that an answer makes under `AverageValue` where nothing is within the HPA's tolerance.
+fn makes(evaluation: &Evaluation, answer: &Answer) -> Option<u32> {
+    let value = answer.value()?;
+    (evaluation.metric_type == MetricType::AverageValue)
+        .then(|| hpa_desired(MetricType::AverageValue, value, evaluation.target, 0, 0, 0.0))
 }
 
 /// The demand that the annotation of `workload` states, where there is one and the trigger looks at it.

@@ -8,6 +8,7 @@
 //! answers to triggers with signals, since they see the same sources; by policies one of them decides
 //! for all ([`Agreement`]).
 
+mod asked_for;
 mod assignment;
 mod by_policy;
 mod decider;

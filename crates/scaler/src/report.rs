@@ -46,8 +46,11 @@ pub struct TargetReport {
     pub kind: String,
     /// Name.
     pub name: String,
-    /// Replicas asked for.
+    /// Replicas in its spec.
     pub spec_replicas: u32,
+    /// Those that were asked for, where the HPA took the surge of a rollout for the size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_for: Option<u32>,
     /// Replicas created.
     pub status_replicas: u32,
 }
@@ -215,7 +218,10 @@ impl WorkloadReport {
             min_replicas: state.workload.min_replicas,
             max_replicas: state.workload.max_replicas,
             paused: state.workload.paused,
-            target: target.as_ref().ok().map(TargetReport::new),
+            target: target
+                .as_ref()
+                .ok()
+                .map(|target| TargetReport::new(target, &state.triggers)),
             target_problem: target.as_ref().err().map(ToString::to_string),
             triggers: state
                 .triggers
@@ -228,8 +234,13 @@ impl WorkloadReport {
 }
 
 impl TargetReport {
-    fn new(target: &ScaleTarget) -> Self {
+    fn new(target: &ScaleTarget, triggers: &[TriggerState]) -> Self {
+        let evaluations = triggers
+            .iter()
+            .filter_map(|trigger| trigger.evaluation.as_deref());
+        let asked_for = evaluations.map(|evaluation| evaluation.replicas).min();
         Self {
+            asked_for: asked_for.filter(|replicas| *replicas < target.spec_replicas),
             kind: target.kind.clone(),
             name: target.name.clone(),
             spec_replicas: target.spec_replicas,
@@ -449,10 +460,14 @@ impl fmt::Display for WorkloadReport {
         match (&self.target, &self.target_problem) {
             (Some(target), _) => writeln!(
                 out,
-                "  scales {} {}: {} replicas asked for, {} created; between {} and {}{}",
+                "  scales {} {}: {} replicas asked for{}, {} created; between {} and {}{}",
                 target.kind,
                 target.name,
-                target.spec_replicas,
+                target.asked_for.unwrap_or(target.spec_replicas),
+                target.asked_for.map_or_else(String::new, |_| format!(
+                    " (the HPA took a rollout's surge for the size, and set {})",
+                    target.spec_replicas
+                )),
                 target.status_replicas,
                 self.min_replicas,
                 self.max_replicas,

@@ -17,6 +17,7 @@ mod policy_from_zero;
 mod prediction;
 mod refusals;
 mod replicas_of_the_scaler;
+mod rollout;
 mod sequences;
 mod smoke;
 mod tenants;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Result<Vec<Test>> {
         Test::new("pending::average_value", pending::average_value),
         Test::new("pending::value", pending::value),
         Test::new("pending::node_drained", pending::node_drained),
+        Test::new("rollout::surge_within_tolerance", rollout::surge_within_tolerance),
     ]);
     tests.extend(engines::all());
     tests.extend(policies::all());

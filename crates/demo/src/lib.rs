@@ -126,9 +126,9 @@ fn conclude(
     } else {
         Vec::new()
     };
-    view::print_summary(story, played, pace, &checks, decisions);
+    view::print_summary(story, played, pace, &checks, decisions)?;
     report::write(report, story, played, &checks)?;
-    println!("\nReport: {}", report.display());
+    view::say(&format!("\nReport: {}", report.display()))?;
     let failed: Vec<&str> = checks
         .iter()
         .filter(|check| !check.holds)

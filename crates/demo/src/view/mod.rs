@@ -5,7 +5,9 @@ mod live;
 mod plain;
 mod summary;
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
 
 pub(crate) use summary::print_summary;
 
@@ -44,6 +46,18 @@ pub(crate) struct Scene<'a> {
 /// A machine that reaches less than this part of the speed is said to be too slow for it.
 pub(crate) const SLOW: f64 = 0.8;
 
+/// Prints a line. Whoever reads through a pager may have seen enough: the run goes on, to its report.
+///
+/// # Errors
+///
+/// Standard output cannot be written.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("standard output"),
+    }
+}
+
 impl View {
     /// A picture on a terminal, lines elsewhere or where `plain` asks for them.
     ///
@@ -52,7 +66,7 @@ impl View {
     /// The terminal cannot be written.
     pub(crate) fn start(plain: bool, story: &Story, pace: Pace) -> anyhow::Result<Self> {
         if plain || !std::io::stdout().is_terminal() {
-            Ok(Self::Plain(Plain::start(story, pace)))
+            Ok(Self::Plain(Plain::start(story, pace)?))
         } else {
             Ok(Self::Live(Live::start()?))
         }

@@ -1,9 +1,7 @@
-use std::io::Write as _;
-
 use crate::pace::Pace;
 use crate::record::{Entry, clock_time};
 use crate::story::{ASSIST, CHAT, LLM, Story};
-use crate::view::{Scene, is_slow};
+use crate::view::{Scene, is_slow, say};
 
 /// Lines on standard output.
 pub(crate) struct Plain {
@@ -18,23 +16,22 @@ const STATUS_EVERY: f64 = 30.0;
 const SETTLED: f64 = 60.0;
 
 impl Plain {
-    pub(crate) fn start(story: &Story, pace: Pace) -> Self {
-        println!(
+    pub(crate) fn start(story: &Story, pace: Pace) -> anyhow::Result<Self> {
+        say(&format!(
             "Three nodes with 8 H100 each (fake NVML, real agents, real scaler), {} simulated minutes at {} times \
              real speed. Load: {}.",
             story.seconds / 60,
             pace.speed(),
             story.load
-        );
-        Self {
+        ))?;
+        Ok(Self {
             status_at: STATUS_EVERY,
             told_slow: false,
-        }
+        })
     }
 
     pub(crate) fn entry(&mut self, story: &Story, entry: &Entry) -> anyhow::Result<()> {
-        writeln!(std::io::stdout(), "{}", entry_line(story, entry))?;
-        Ok(())
+        say(&entry_line(story, entry))
     }
 
     pub(crate) fn tick(&mut self, scene: &Scene<'_>) -> anyhow::Result<()> {
@@ -43,17 +40,15 @@ impl Plain {
             return Ok(());
         }
         self.status_at += STATUS_EVERY;
-        let mut out = std::io::stdout();
-        writeln!(out, "{}", status(scene))?;
+        say(&status(scene))?;
         if is_slow(scene.speed, scene.pace) && now > SETTLED && !self.told_slow {
             self.told_slow = true;
-            writeln!(
-                out,
+            say(&format!(
                 "{}  this machine reaches {:.0} of {} times real speed; the day waits for it",
                 clock_time(now),
                 scene.speed,
                 scene.pace.speed()
-            )?;
+            ))?;
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use crate::record::clock_time;
 use crate::score::{ATTAINMENT, FIRST_TOKEN, scores};
 use crate::story::Story;
 use crate::verdict::Check;
-use crate::view::is_slow;
 use crate::view::plain::entry_line;
+use crate::view::{is_slow, say};
 
 /// Columns and rows of the chart.
 const WIDTH: usize = 105;
@@ -16,10 +16,19 @@ const HEIGHT: usize = 21;
 
 /// Prints what happened; with every decision where `decisions` asks for it, since lines have shown
 /// them already.
-pub(crate) fn print_summary(story: &Story, played: &Played, pace: Pace, checks: &[Check], decisions: bool) {
-    for line in summary(story, played, pace, checks, decisions) {
-        println!("{line}");
-    }
+///
+/// # Errors
+///
+/// Standard output cannot be written.
+pub(crate) fn print_summary(
+    story: &Story,
+    played: &Played,
+    pace: Pace,
+    checks: &[Check],
+    decisions: bool,
+) -> anyhow::Result<()> {
+    let lines = summary(story, played, pace, checks, decisions);
+    lines.iter().try_for_each(|line| say(line))
 }
 
 fn summary(story: &Story, played: &Played, pace: Pace, checks: &[Check], decisions: bool) -> Vec<String> {

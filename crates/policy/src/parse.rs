@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rheostat_engines::Engine;
+
 use crate::key::{Key, KeyOrigin, check_keys, shorten};
 use crate::parse_number::Scale;
 use crate::trigger::{MANUAL_DEMAND_ANNOTATION, Parsed, Trigger, Warning};
@@ -79,10 +81,12 @@ impl<'a> Parser<'a> {
         self.foreign_numbers &= profile.is_some();
         // The peer takes the mean, which is all that Triton has.
         let by_peer = said.is_some_and(|said| said.key == "metricType");
-        self.quantile = match profile {
-            Some(profile) => profile.quantile(),
-            None if by_peer => Quantile::Mean,
-            None => Quantile::P95,
+        let engine = self.get("engine").and_then(|name| name.parse().ok());
+        self.quantile = match engine.or_else(|| profile.and_then(Profile::engine)) {
+            // They count times, and sort none into buckets.
+            Some(Engine::Triton | Engine::TorchServe) => Quantile::Mean,
+            _ if by_peer && profile.is_none() => Quantile::Mean,
+            _ => Quantile::P95,
         };
         let (signals, load, unit) = self.load(profile, chosen)?;
         let within = match signals.first().map(|signal| &signal.source) {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use rheostat_engines::Engine;
 use rheostat_reading::Quantity;
 
-use crate::{Aggregation, EngineSignal, Quantile, Signal};
+use crate::{Aggregation, EngineSignal, Signal};
 
 /// A ready signal, target and activation for a kind of workload.
 ///
@@ -201,16 +201,6 @@ impl Profile {
             Self::Tei => Some("waiting > 0 || request_rate > 0 || duty_cycle > 2%"),
             Self::TorchServe => Some("request_rate > 0 || duty_cycle > 2%"),
             _ => None,
-        }
-    }
-
-    /// Which of its latencies is taken.
-    #[must_use]
-    pub const fn quantile(self) -> Quantile {
-        match self {
-            // They count times, and sort none into buckets.
-            Self::Triton | Self::TorchServe => Quantile::Mean,
-            _ => Quantile::P95,
         }
     }
 

@@ -272,7 +272,6 @@ fn a_triton_that_tells_only_its_queue_is_idle_when_traffic_stops() {
     let e2e = trigger(&[
         ("signal", "engine.e2e"),
         ("engine", "triton"),
-        ("quantile", "mean"),
         ("target", "500ms"),
     ]);
     assert_eq!(run_with(&e2e, 1, &[triton(0, 0)], &[]).outcome, known(0.0, false));

@@ -16,6 +16,9 @@ const KIND: &str = "ScalingPolicy";
 /// How long the definition of a kind may take to be served.
 const SERVED: Duration = Duration::from_secs(60);
 
+/// Where nothing but figures changes, the status is written no more often.
+const WRITTEN_EACH: Duration = Duration::from_secs(60);
+
 /// Applies `deploy/crd.yaml` and waits until ScalingPolicies are served. Tests do so at the same time; it changes
 /// nothing for those that come later.
 pub(crate) async fn define(case: &Case) -> Result<()> {
@@ -61,7 +64,7 @@ impl Policy {
             "the {KIND} {}/{} to say that {what}",
             self.case.namespace, self.name
         );
-        eventually(&what, PATIENCE, async || {
+        eventually(&what, PATIENCE + WRITTEN_EACH, async || {
             let status = self.status().await?;
             Ok(match holds(&status) {
                 true => Seen::Yes(status),

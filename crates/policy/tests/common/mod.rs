@@ -1,5 +1,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod engines;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

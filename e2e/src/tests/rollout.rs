@@ -30,7 +30,7 @@ spec:
         target: "80"
 "#;
 
-/// So many that one more is within a tenth of them, and one less is not.
+/// So many that, of one more, no value makes as many again: it would be within the HPA's tolerance.
 const REPLICAS: i32 = 20;
 
 /// The HPA leaves so many as they are, and no more.
